@@ -1,0 +1,74 @@
+"""Two runs compared: estimates with their uncertainty, before any policy says what they mean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.warning import Warning
+
+SELF = "self"
+TOTAL = "total"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The logarithm of a cost ratio head / base, its standard error, and the degrees of freedom of that error."""
+
+    log_ratio: float
+    standard_error: float
+    freedom: int
+
+    @property
+    def change(self) -> float:
+        """Relative change: 0.05 is 5 % dearer."""
+        return math.expm1(self.log_ratio)
+
+
+@dataclass(frozen=True)
+class FunctionComparison:
+    """One hot function. Costs in ns of CPU time per iteration of the benchmark; shares as fractions of the benchmark.
+
+    `kind` says whose time is compared: SELF (leaf) or TOTAL (with what it calls). `impact` is the part of the
+    benchmark's relative slowdown that this function's growth makes up (0.02 is 2 % of the benchmark). `calls_*` are
+    calls per iteration, None when unknown; `counts_exact` says both were deterministic. `code_changed` is None when
+    either fingerprint is unknown.
+    """
+
+    function: Function
+    kind: str
+    share_base: float
+    share_head: float
+    cost_base_ns: float
+    cost_head_ns: float
+    ratio: Estimate
+    impact: float
+    samples_base: int
+    samples_head: int
+    calls_base: float | None = None
+    calls_head: float | None = None
+    counts_exact: bool = False
+    code_changed: bool | None = None
+
+
+@dataclass(frozen=True)
+class BenchmarkComparison:
+    """One benchmark on both sides. Times in ns of CPU time per iteration (median over launches)."""
+
+    id: str
+    base_ns: float
+    head_ns: float
+    ratio: Estimate
+    functions: tuple[FunctionComparison, ...]
+    launches: int
+    paired: bool
+    base_wall_ns: float = 0.0
+    head_wall_ns: float = 0.0
+    backend: str = ""
+    warnings: tuple[Warning, ...] = ()
+
+    @property
+    def io_bound(self) -> bool:
+        """CPU time is less than half of wall time on either side: the CPU metric misses most of what happens."""
+        return self.base_ns < 0.5 * self.base_wall_ns or self.head_ns < 0.5 * self.head_wall_ns

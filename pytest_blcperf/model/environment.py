@@ -1,0 +1,32 @@
+"""What a measurement depends on besides the code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The machine and the interpreter of a run. `packages` maps distribution names to versions."""
+
+    machine: str = ""
+    cpu_model: str = ""
+    cpu_count: int = 0
+    memory_bytes: int = 0
+    system: str = ""
+    kernel: str = ""
+    python: str = ""
+    python_build: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+    def comparable_times(self, other: Environment) -> bool:
+        """Whether times measured in the two may be compared at all: same machine model, kernel and interpreter."""
+        return (self.machine, self.cpu_model, self.cpu_count, self.kernel, self.python, self.python_build) == (
+            other.machine,
+            other.cpu_model,
+            other.cpu_count,
+            other.kernel,
+            other.python,
+            other.python_build,
+        )

@@ -1,0 +1,101 @@
+"""A run: everything measured for one commit in one environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_blcperf.model.environment import Environment
+from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.profile import Profile
+from pytest_blcperf.model.warning import Warning
+
+LOOK = "look"
+CONFIRM = "confirm"
+
+
+@dataclass(frozen=True)
+class Round:
+    """Some iterations timed together: CPU time of the process and wall time, both ns for the whole round."""
+
+    iterations: int
+    cpu_ns: int
+    wall_ns: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The timed rounds of one benchmark in one fresh process.
+
+    `index` numbers the launches of a measurement; the same index on both sides of a lockstep measurement means the two
+    processes were alive at once, their rounds alternated: round s of one side is paired with round s of the other.
+    `phase` is LOOK (screening) or CONFIRM (fresh data that alone decides). `hash_seed` is PYTHONHASHSEED.
+    """
+
+    index: int
+    phase: str
+    hash_seed: int
+    cpu: int | None
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Calls of one function in one iteration, exact."""
+
+    function: Function
+    calls: float
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The counting pass: calls per iteration of every Python function, and whether repeating it gave the same."""
+
+    calls: tuple[Count, ...]
+    deterministic: bool
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark of a run. `id` is its node id relative to the repository; `code` a hash of the test function."""
+
+    id: str
+    name: str
+    file: str
+    line: int
+    launches: tuple[Launch, ...]
+    profile: Profile | None = None
+    counts: Counts | None = None
+    group: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    extra_info: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+    warnings: tuple[Warning, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """Benchmarks of one commit. `pair` is equal in the two runs of one lockstep measurement, else "" or different."""
+
+    name: str
+    created: str
+    """UTC, ISO 8601."""
+    commit: str
+    """Full hash, "" outside git."""
+    dirty: bool
+    environment: Environment
+    benchmarks: tuple[Benchmark, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    pair: str = ""
+    warnings: tuple[Warning, ...] = ()
+
+    def benchmark(self, identifier: str) -> Benchmark | None:
+        """The benchmark of that id, or None."""
+        return next((benchmark for benchmark in self.benchmarks if benchmark.id == identifier), None)
+
+    @property
+    def label(self) -> str:
+        """How messages call this run: its name and short commit."""
+        commit = self.commit[:9] + ("+dirty" if self.dirty else "") if self.commit else ""
+        return f"{self.name} ({commit})" if commit else self.name
