@@ -1,0 +1,1 @@
+"""When: warm-up, delay and the profiled window. The clock is injected."""
