@@ -1,0 +1,1 @@
+"""How a benchmark is executed: fixture, rounds, worker, launcher, lockstep, checkout."""

@@ -1,0 +1,150 @@
+"""One benchmark in one launch: warm-up, timed, profiled and counted rounds, those of the two sides alternated.
+
+The sides are anything that answers requests (`target.Target.answer` says which), in another process or in this one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+from pytest_blcperf.model.run import Round
+from pytest_blcperf.window.warm_up import WarmUp
+
+ROUND_NS = 6_000_000
+"""Aimed-at length of a round. 5 ms rounds beat 19 and 75 ms at equal CPU time (notes: statistics)."""
+
+MAX_ITERATIONS = 10_000_000
+
+
+class Requester(Protocol):
+    """A side that can be asked for rounds."""
+
+    def request(self, op: str, **arguments: Any) -> Mapping[str, Any]:
+        """One request, one answer. Raises what the side raises."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one launch of one benchmark is to consist of. Times in seconds."""
+
+    rounds: int
+    delay: float | None
+    profile_window: float
+    backend: str
+    rate: int
+    count: bool
+    seconds: float
+    """What the launch may take, both sides together; rounds and window shrink to fit."""
+    iterations: int | None = None
+    """Iterations a round; None finds it."""
+    cpus: tuple[int, ...] | None = None
+
+
+@dataclass
+class SideData:
+    """What one side gave: timed rounds, the profile and the counts as `target.py` sends them."""
+
+    rounds: list[Round] = field(default_factory=list)
+    profile: Mapping[str, Any] | None = None
+    counts: Mapping[str, Any] | None = None
+
+
+def drive(sides: Sequence[Requester], plan: Plan, seed: int, clock: Callable[[], float]) -> tuple[list[SideData], int]:
+    """Measure one benchmark on one or two sides, alternately.
+
+    Gives the data in the order of `sides`, and the iterations a round that were used.
+    """
+    generator = random.Random(seed)
+    data = [SideData() for _ in sides]
+    if plan.cpus is not None:
+        for side in sides:
+            side.request("pin", cpus=list(plan.cpus))
+    iterations, per_iteration = _warm_up(sides, plan, clock)
+    round_seconds = iterations * per_iteration / 1e9
+    sweeps = _fit(plan.rounds, plan.seconds * 0.5, round_seconds * len(sides), at_least=3)
+    for side in sides:
+        side.request("freeze")
+    for order in islice(_sweeps(len(sides), generator), sweeps):
+        for index in order:
+            answer = sides[index].request("round", iterations=iterations, timed=True)
+            data[index].rounds.append(Round(iterations, answer["cpu"], answer["wall"]))
+    if plan.profile_window > 0:
+        left = plan.seconds * 0.9 - sweeps * round_seconds * len(sides)
+        _profile(sides, data, plan, iterations=iterations, seconds=left, generator=generator, clock=clock)
+    if plan.count:
+        for index, side in enumerate(sides):
+            data[index].counts = side.request("count", repeat=2)
+    return data, iterations
+
+
+def _warm_up(sides: Sequence[Requester], plan: Plan, clock: Callable[[], float]) -> tuple[int, float]:
+    """Run rounds until every side is warm; gives iterations a round and the slower side's ns per iteration.
+
+    The first call of all is a single iteration: it finds out whether a round can hold more than one.
+    """
+    iterations = plan.iterations or 1
+    warm_ups = [WarmUp(plan.delay, clock) for _ in sides]
+    while True:
+        latest = 0.0
+        for warm_up, side in zip(warm_ups, sides, strict=True):
+            start = clock()
+            answer = side.request("round", iterations=iterations)
+            warm_up.observe(max(answer["wall"], 1) / iterations)
+            # With what lies around the calls, such as a dear setup: it is time that passes all the same.
+            latest = max(latest, answer["wall"] / iterations, (clock() - start) * 1e9 / iterations, 1e-3)
+        wanted = _next_iterations(iterations, latest) if plan.iterations is None else iterations
+        growing, iterations = wanted > 2 * iterations, wanted
+        if not growing and all(warm_up.finished for warm_up in warm_ups):
+            return iterations, latest
+
+
+def _next_iterations(current: int, per_iteration: float) -> int:
+    """Iterations that fill a round; never more than tenfold at once, since a first, cold call says little."""
+    wanted = round(ROUND_NS / per_iteration)
+    return max(1, min(wanted, current * 10, MAX_ITERATIONS))
+
+
+def _profile(
+    sides: Sequence[Requester],
+    data: Sequence[SideData],
+    plan: Plan,
+    *,
+    iterations: int,
+    seconds: float,
+    generator: random.Random,
+    clock: Callable[[], float],
+) -> None:
+    """Profiled sweeps until each side has had the window's length of CPU time, which is what samples come from.
+
+    At least one; no more once `seconds` are over, or three times what an undisturbed benchmark takes: one that waits
+    has little CPU time to give.
+    """
+    for side in sides:
+        side.request("profile-open", backend=plan.backend, rate=plan.rate)
+    end = clock() + min(seconds, 3 * plan.profile_window * len(sides))
+    profiled_ns = [0] * len(sides)
+    for order in _sweeps(len(sides), generator):
+        for index in order:
+            profiled_ns[index] += sides[index].request("profile-round", iterations=iterations)["cpu"]
+        if min(profiled_ns) >= plan.profile_window * 1e9 or clock() >= end:
+            break
+    for index, side in enumerate(sides):
+        data[index].profile = side.request("profile-close")
+
+
+def _sweeps(sides: int, generator: random.Random) -> Iterator[list[int]]:
+    """Orders of the sides, without end; each second one is the reverse of the one before, drawn at random."""
+    while True:
+        order = generator.sample(range(sides), sides)
+        yield order
+        yield order[::-1]
+
+
+def _fit(wanted: int, seconds: float, each: float, at_least: int) -> int:
+    if each <= 0:
+        return wanted
+    return max(min(at_least, wanted), min(wanted, int(seconds / each)))

@@ -1,0 +1,188 @@
+"""Launch after launch until every benchmark has the launches it was asked for, or its time is spent."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_blcperf.bench.cpus import allowed_cpus
+from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
+from pytest_blcperf.bench.launch import Failure, LaunchData, run_launch
+from pytest_blcperf.bench.lockstep import Plan, SideData
+from pytest_blcperf.bench.suite import Item
+from pytest_blcperf.bench.worker_process import Side
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
+from pytest_blcperf.model.warning import Warning
+from pytest_blcperf.settings import Settings
+
+CONFIRM_WINDOWS = 2
+"""How many windows' length is profiled in a launch that confirms. Shares are the least precise thing in a verdict, few
+benchmarks get this far, and a window is cheaper than another launch."""
+
+COUNTED_LAUNCHES = 2
+"""The counting pass runs in this many launches, under different hash seeds: exact counts do not depend on them."""
+
+LOOK_SHARE = 0.55
+"""Part of a benchmark's time budget that screening may spend; the rest is for the confirmation."""
+
+MIN_LAUNCHES = 3
+"""Fewer launches a side give no error to speak of, so the budget does not stop before."""
+
+
+@dataclass
+class Measurement:
+    """The launches of one measurement on one or two sides (`base` first), kept in `harvests` as they come in."""
+
+    sides: Sequence[Side]
+    items: Sequence[Item]
+    settings: Settings
+    backend: str
+    scratch: Path
+    clock: Callable[[], float]
+    tell: Callable[[str], None]
+    codes: Mapping[str, str] = field(default_factory=dict)
+    failures: dict[str, dict[str, Failure]] = field(default_factory=dict)
+    """Id → side name → why it gave nothing; such a benchmark takes part in no further launch."""
+    reports: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    """Id → the head's test reports of its first launch."""
+    launches: int = 0
+
+    def __post_init__(self) -> None:
+        self._items = {item.id: item for item in self.items}
+        self._harvests = {
+            item.id: [BenchmarkHarvest(item.id, item.file, item.line, self.codes.get(item.id, "")) for _ in self.sides]
+            for item in self.items
+        }
+        self._done: dict[tuple[str, str], int] = {}
+        self._spent = dict.fromkeys(self._items, 0.0)
+        self._iterations: dict[str, int] = {}
+        self._short: dict[str, Warning] = {}
+        self._random = random.Random()
+
+    def measure(self, ids: Sequence[str], launches: int, phase: str) -> None:
+        """Add launches until each of `ids` has `launches` of this phase, failed, or spent its share of the budget."""
+        attempts = 0
+        while attempts < 2 * launches:
+            pending = [identifier for identifier in ids if self._wants(identifier, launches, phase)]
+            if not pending:
+                return
+            attempts += 1
+            number = 1 + min(self._done.get((identifier, phase), 0) for identifier in pending)
+            self.tell(f"{phase} launch {number} of {launches}: {len(pending)} benchmark{'s'[: len(pending) != 1]}")
+            alternating = [identifier for identifier in pending if not self._items[identifier].lockstep]
+            conditions = self._conditions(phase)
+            self._launch([identifier for identifier in pending if self._items[identifier].lockstep], conditions)
+            self._launch_one_after_the_other(alternating, conditions)
+
+    def benchmarks(self, side: int) -> dict[str, Benchmark]:
+        """What the launches gave so far, by id, for one side."""
+        return {
+            identifier: harvests[side].benchmark(self._short.get(identifier))
+            for identifier, harvests in self._harvests.items()
+            if harvests[side].launches and identifier not in self.failures
+        }
+
+    def _wants(self, identifier: str, launches: int, phase: str) -> bool:
+        done = self._done.get((identifier, phase), 0)
+        if done >= launches or identifier in self.failures:
+            return False
+        budget = self._items[identifier].settings.max_time * (LOOK_SHARE if phase == LOOK else 1.0)
+        if self._spent[identifier] < budget or done < MIN_LAUNCHES:
+            return True
+        self._short[identifier] = Warning(
+            "time-budget",
+            f"stopped after {done} of {launches} launches: the time budget was spent (--blcperf-max-time)",
+        )
+        return False
+
+    def _launch(self, ids: Sequence[str], conditions: Conditions) -> None:
+        if ids:
+            launch = self._run(self.sides, ids, conditions)
+            for identifier in ids:
+                data = launch.measured.get(self._items[identifier].nodeid)
+                if data is not None:
+                    self._take(identifier, conditions, data)
+            self._notice(launch, self.sides, ids)
+
+    def _launch_one_after_the_other(self, ids: Sequence[str], conditions: Conditions) -> None:
+        """For benchmarks that cannot share the machine with their twin: whole launches alternate."""
+        if not ids:
+            return
+        order = list(range(len(self.sides)))
+        if conditions.index % 2:
+            order.reverse()
+        data: dict[str, dict[int, SideData]] = {identifier: {} for identifier in ids}
+        for number in order:
+            launch = self._run([self.sides[number]], ids, conditions)
+            for identifier in ids:
+                measured = launch.measured.get(self._items[identifier].nodeid)
+                if measured is not None:
+                    data[identifier][number] = measured[0]
+            self._notice(launch, [self.sides[number]], ids)
+        for identifier, sides in data.items():
+            if len(sides) == len(self.sides):
+                self._take(identifier, conditions, [sides[number] for number in range(len(self.sides))])
+
+    def _conditions(self, phase: str) -> Conditions:
+        cpus = allowed_cpus()
+        index, self.launches = self.launches, self.launches + 1
+        seed = self._random.randrange(1, 2**32 - 1)
+        return Conditions(index, phase, seed, cpus[index % len(cpus)] if cpus else None)
+
+    def _run(self, sides: Sequence[Side], ids: Sequence[str], conditions: Conditions) -> LaunchData:
+        plans: dict[str, Plan | None] = {self._items[i].nodeid: self._plan(i, conditions) for i in ids}
+        start = self.clock()
+        launch = run_launch(
+            sides,
+            plans,
+            seed=conditions.hash_seed,
+            scratch=self.scratch,
+            timeout=self.settings.timeout,
+            clock=self.clock,
+        )
+        start_up = (self.clock() - start - sum(launch.seconds.values())) / len(ids)
+        for identifier in ids:
+            self._spent[identifier] += launch.seconds.get(self._items[identifier].nodeid, 0.0) + max(0.0, start_up)
+        return launch
+
+    def _plan(self, identifier: str, conditions: Conditions) -> Plan:
+        settings = self._items[identifier].settings
+        return Plan(
+            rounds=settings.rounds,
+            delay=settings.delay_start,
+            profile_window=settings.profile_window * (CONFIRM_WINDOWS if conditions.phase == CONFIRM else 1),
+            backend=self.backend,
+            rate=settings.rate,
+            count=conditions.index < COUNTED_LAUNCHES,
+            seconds=settings.max_time / (3 * max(1, settings.launches)),
+            iterations=self._iterations.get(identifier),
+            cpus=None if conditions.cpu is None else (conditions.cpu,),
+        )
+
+    def _take(self, identifier: str, conditions: Conditions, data: Sequence[SideData]) -> None:
+        for harvest, one in zip(self._harvests[identifier], data, strict=True):
+            harvest.add(conditions, one)
+        key = identifier, conditions.phase
+        self._done[key] = self._done.get(key, 0) + 1
+
+    def _notice(self, launch: LaunchData, sides: Sequence[Side], ids: Sequence[str]) -> None:
+        """Keep what the workers said besides figures: failures, the head's reports, names and parameters."""
+        for side, said in zip(sides, launch.sides, strict=True):
+            number = self.sides.index(side)
+            for identifier in ids:
+                nodeid = self._items[identifier].nodeid
+                if nodeid in said.failures:
+                    self.failures.setdefault(identifier, {})[side.name] = said.failures[nodeid]
+                if nodeid in said.extra:
+                    self._harvests[identifier][number].extra = said.extra[nodeid]
+                failed = nodeid in said.failures
+                if side.name == "head" and nodeid in said.reports and (failed or identifier not in self.reports):
+                    self.reports[identifier] = said.reports[nodeid]
+        for identifier in ids:
+            iterations = launch.iterations.get(self._items[identifier].nodeid)
+            if iterations is not None:
+                # The same in every launch: a round of more iterations is not the same measurement.
+                self._iterations.setdefault(identifier, iterations)

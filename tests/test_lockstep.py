@@ -1,0 +1,108 @@
+"""What is asked of which side when: fake sides, a fake clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from pytest_blcperf.bench.lockstep import ROUND_NS, Plan, drive
+
+
+class FakeSide:
+    """Takes `cost` ns of CPU an iteration, and advances the clock by it."""
+
+    def __init__(self, name: str, cost: int, log: list[tuple[str, str, int]], clock: FakeClock) -> None:
+        self._name, self._cost, self._log, self._clock = name, cost, log, clock
+
+    def request(self, op: str, **arguments: Any) -> Mapping[str, Any]:
+        iterations = arguments.get("iterations", 0)
+        kind = "timed" if arguments.get("timed") else op
+        self._log.append((self._name, kind, iterations))
+        if op.endswith("round"):
+            self._clock.now += self._cost * iterations / 1e9
+            return {"cpu": self._cost * iterations, "wall": self._cost * iterations + 1}
+        return {"op": op, **arguments}
+
+
+class FakeClock:
+    """Seconds; moves when a side works."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def measure(costs: list[int], **changes: Any) -> tuple[list[tuple[str, str, int]], Any, int]:
+    clock = FakeClock()
+    log: list[tuple[str, str, int]] = []
+    sides = [FakeSide(name, cost, log, clock) for name, cost in zip(("base", "head"), costs, strict=False)]
+    values: dict[str, Any] = {
+        "rounds": 10,
+        "delay": None,
+        "profile_window": 0.06,
+        "backend": "timer",
+        "rate": 1000,
+        "count": True,
+        "seconds": 5.0,
+    }
+    data, iterations = drive(sides, Plan(**{**values, **changes}), seed=1, clock=clock)
+    return log, data, iterations
+
+
+def test_the_order_is_warm_up_then_timed_then_profiled_then_counted() -> None:
+    log, data, _ = measure([1000, 1100])
+    kinds = [kind for _, kind, _ in log]
+    order = ["round", "freeze", "timed", "profile-open", "profile-round", "profile-close", "count"]
+    positions = [kinds.index(kind) for kind in order]
+    assert positions == sorted(positions)
+    assert "round" not in kinds[kinds.index("timed") :]
+    assert [len(side.rounds) for side in data] == [10, 10]
+
+
+def test_sides_alternate_and_the_order_is_reversed_in_every_other_sweep() -> None:
+    log, _, _ = measure([1000, 1000])
+    timed = [name for name, kind, _ in log if kind == "timed"]
+    sweeps = [timed[index : index + 2] for index in range(0, len(timed), 2)]
+    assert all(set(sweep) == {"base", "head"} for sweep in sweeps)
+    assert all(first == second[::-1] for first, second in zip(sweeps[::2], sweeps[1::2], strict=True))
+
+
+@pytest.mark.parametrize("cost", [50, 10_000, 3_000_000])
+def test_a_round_is_filled_and_both_sides_get_the_same_iterations(cost: int) -> None:
+    log, _, iterations = measure([cost, cost * 2])
+    assert {count for _, kind, count in log if kind in ("timed", "profile-round")} == {iterations}
+    assert iterations * cost * 2 == pytest.approx(ROUND_NS, rel=0.5)
+
+
+def test_a_slow_benchmark_runs_one_iteration_a_round_and_fewer_rounds() -> None:
+    log, data, iterations = measure([1_000_000_000, 1_000_000_000])
+    assert iterations == 1
+    assert len(data[0].rounds) == 3
+    assert sum(kind == "profile-round" for _, kind, _ in log) == 2
+
+
+def test_fixed_iterations_are_kept() -> None:
+    log, _, iterations = measure([1000, 1000], iterations=7)
+    assert iterations == 7
+    assert {count for _, kind, count in log if kind == "round"} == {7}
+
+
+def test_without_a_window_nothing_is_profiled() -> None:
+    log, data, _ = measure([1000, 1000], profile_window=0.0, count=False)
+    assert not any(kind.startswith("profile") or kind == "count" for _, kind, _ in log)
+    assert data[0].profile is None and data[0].counts is None
+
+
+def test_a_delay_is_waited_for_before_the_first_timed_round() -> None:
+    log, _, _ = measure([1_000_000], delay=0.5)
+    before = log[: [kind for _, kind, _ in log].index("timed")]
+    assert sum(count for _, kind, count in before if kind == "round") >= 500
+
+
+def test_sides_are_pinned_to_the_same_processor() -> None:
+    log, _, _ = measure([1000, 1000], cpus=(1,))
+    assert [kind for _, kind, _ in log][:2] == ["pin", "pin"]
