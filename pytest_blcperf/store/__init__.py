@@ -1,0 +1,1 @@
+"""Run files, baselines, and where they are kept."""
