@@ -1,0 +1,1 @@
+"""Two runs → estimates with their uncertainty."""

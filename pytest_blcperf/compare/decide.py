@@ -1,0 +1,77 @@
+"""Questions put to one estimate: is it above, is it below, what could it have shown."""
+
+from __future__ import annotations
+
+import math
+
+from pytest_blcperf.compare.student import survival, upper_quantile
+from pytest_blcperf.model.comparison import Estimate
+
+DETECTABLE = 3.97
+"""Standard errors between the margin and an effect seen with 95 % power at 1 % one-sided error: z(0.99) + z(0.95)."""
+CONFIDENCE = 0.95
+MANY_LAUNCHES = 200
+
+
+def p_above(estimate: Estimate, change: float) -> float:
+    """One-sided p-value against "the relative change is at most `change`": P(t ≥ (θ̂ − log(1 + change))/SE).
+
+    1 where the estimate has no standard error.
+    """
+    return _p(estimate.log_ratio - math.log1p(change), estimate)
+
+
+def p_below(estimate: Estimate, change: float) -> float:
+    """One-sided p-value against "the relative change is at least `change`"; 1 for a change of −100 % or beyond."""
+    return 1.0 if change <= -1 else _p(math.log1p(change) - estimate.log_ratio, estimate)
+
+
+def upper_log_ratio(estimate: Estimate) -> float:
+    """The 95 % one-sided upper confidence bound of θ; infinite where there is no standard error."""
+    if not _usable(estimate):
+        return math.inf
+    return estimate.log_ratio + upper_quantile(1 - CONFIDENCE, estimate.freedom) * estimate.standard_error
+
+
+def upper_change(estimate: Estimate) -> float:
+    """The upper bound as a relative change, infinite above e^700."""
+    bound = upper_log_ratio(estimate)
+    return math.expm1(bound) if bound < 700 else math.inf
+
+
+def below_margin(estimate: Estimate, change: float) -> bool:
+    """Whether the upper bound lies below `change`: no slowdown of that size is there."""
+    return upper_log_ratio(estimate) < math.log1p(change)
+
+
+def detectable(estimate: Estimate, change: float) -> float | None:
+    """The smallest relative change that data like this shows with 95 % power against the margin `change`, or None."""
+    if not _usable(estimate):
+        return None
+    effect = math.log1p(change) + DETECTABLE * estimate.standard_error
+    return math.expm1(effect) if effect < 700 else None
+
+
+def launches_needed(estimate: Estimate, launches: int, change: float, alpha: float) -> int | None:
+    """About how many launches decide, were the estimate exact: SE scales with 1/√K. None for more than 200, or unknown.
+
+    Below the margin, until the upper bound is below it too; above, until the effect is significant at `alpha`.
+    """
+    distance = math.log1p(change) - estimate.log_ratio
+    if not _usable(estimate) or distance == 0:
+        return None
+    level = 1 - CONFIDENCE if distance > 0 else alpha
+    needed = launches * (upper_quantile(level, max(estimate.freedom, 5)) * estimate.standard_error / distance) ** 2
+    return max(math.ceil(needed), launches + 1) if needed <= MANY_LAUNCHES else None
+
+
+def _p(distance: float, estimate: Estimate) -> float:
+    if not _usable(estimate):
+        return 1.0
+    if estimate.standard_error == 0:
+        return 0.5 if distance == 0 else float(distance < 0)
+    return survival(distance / estimate.standard_error, estimate.freedom)
+
+
+def _usable(estimate: Estimate) -> bool:
+    return estimate.freedom > 0 and math.isfinite(estimate.standard_error)

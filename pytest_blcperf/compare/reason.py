@@ -1,0 +1,90 @@
+"""The one sentence that says why a verdict is not a plain one, and what it would take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_blcperf.compare.decide import launches_needed, upper_change
+from pytest_blcperf.compare.trial import Trial
+from pytest_blcperf.model.comparison import Estimate
+from pytest_blcperf.model.verdict import FunctionVerdict, Outcome
+
+
+def regressed(trial: Trial, own: bool, functions: Sequence[FunctionVerdict]) -> str:
+    """What got dearer: the benchmark's own time, the worst function, or both; `functions` start with the guilty."""
+    parts = [f"its time rose by {_percent(trial.overall.ratio.change)}"] if own else []
+    guilty = [one for one in functions if one.outcome is Outcome.REGRESSED and one.follows_from is None]
+    if guilty:
+        one = guilty[0].comparison
+        parts.append(f"{one.function.name} ({one.kind} time) got {_percent(one.ratio.change)} dearer")
+    if len(guilty) > 1:
+        parts.append(f"so did {len(guilty) - 1} more")
+    return ", ".join(parts)
+
+
+def own_time(trial: Trial, alpha: float) -> str:
+    """Why the benchmark's own time is inconclusive."""
+    ratio = trial.overall.ratio
+    if not math.isfinite(ratio.standard_error):
+        return few_launches(trial.overall.launches)
+    threshold = trial.settings.threshold
+    if ratio.change > threshold:
+        told = _not_confirmed(trial)
+        return f"its time looks {ratio.change:.1%} dearer, {told}; {needed(trial, ratio, threshold, alpha)}"
+    return (
+        f"its time changed by {ratio.change:+.1%}, and up to {_percent(upper_change(ratio))} is possible, which does "
+        f"not rule out the threshold of {_percent(threshold)}; {needed(trial, ratio, threshold, alpha)}"
+    )
+
+
+def unconfirmed(trial: Trial, verdict: FunctionVerdict, threshold: float, alpha: float) -> str:
+    """Why a function that looked dearer neither fails nor passes."""
+    one = verdict.comparison
+    return (
+        f"{one.function.name} ({one.kind} time) looks {one.ratio.change:.1%} dearer, {_not_confirmed(trial)}; "
+        f"{needed(trial, one.ratio, threshold, alpha)}"
+    )
+
+
+def hiding(functions: Sequence[FunctionVerdict]) -> str:
+    """What the undecided hot functions of an unchanged benchmark could hide; "" when all are decided."""
+    undecided = [verdict for verdict in functions if verdict.outcome is Outcome.INCONCLUSIVE]
+    if not undecided:
+        return ""
+    most = max(upper_change(verdict.comparison.ratio) for verdict in undecided)
+    hidden = f"could hide up to {_percent(most)}" if math.isfinite(most) else "could not be judged"
+    return f"{len(undecided)} of {len(functions)} hot functions {hidden}"
+
+
+def few_launches(launches: int) -> str:
+    """There is no standard error."""
+    if not launches:
+        return "no usable rounds on both sides; at least two launches are needed"
+    return "one launch only: the error of a measurement shows between launches, at least two are needed"
+
+
+def needed(trial: Trial, estimate: Estimate, threshold: float, alpha: float) -> str:
+    """How many launches would decide, or what to do instead."""
+    if not math.isfinite(estimate.standard_error):
+        return few_launches(trial.overall.launches)
+    if not trial.paired:
+        return (
+            "a stored baseline cannot tell it from the machine's drift, measure both sides with --blcperf-mode=lockstep"
+        )
+    launches = launches_needed(estimate, trial.overall.launches, threshold, alpha)
+    if launches is None:
+        return "the estimate is too near the threshold for any affordable number of launches"
+    return f"about {launches} launches would decide"
+
+
+def _not_confirmed(trial: Trial) -> str:
+    if not trial.paired:
+        return "but not surely"
+    if trial.confirmation is None:
+        return "and there were no fresh launches to confirm it"
+    return "and fresh launches neither confirmed it nor ruled it out"
+
+
+def _percent(change: float) -> str:
+    return f"{change:.1%}" if math.isfinite(change) and abs(change) < 0.0995 else f"{change:.0%}"

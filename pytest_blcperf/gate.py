@@ -1,0 +1,125 @@
+"""Policy: estimates → when to measure more, what to confirm, and the verdicts of a session.
+
+A session makes one decision a benchmark and look with `screen`, gathers everything into `lockstep_trial` or
+`stored_trial`, and hands all trials at once to `judge`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from pytest_blcperf.compare.blame import p_callers_grew
+from pytest_blcperf.compare.holm import adjust
+from pytest_blcperf.compare.trial import Hypothesis, Trial, differing, lockstep_trial, stored_trial, tests
+from pytest_blcperf.compare.verdicts import Findings, verdict
+from pytest_blcperf.model.comparison import BenchmarkComparison
+from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
+from pytest_blcperf.settings import Settings
+
+__all__ = [
+    "Hypothesis",
+    "Screen",
+    "Step",
+    "Trial",
+    "differing",
+    "identical",
+    "judge",
+    "lockstep_trial",
+    "not_compared",
+    "screen",
+    "stored_trial",
+]
+
+SCREEN_P = 0.1
+"""Screening is generous: a wrong candidate costs a confirmation, a missed one is missed for good."""
+
+EARLY_P = 0.02
+"""Before the last look a candidate must be clearer: six more launches are cheaper than a confirmation."""
+JOIN_P = 0.35
+"""What looks dearer at this level joins a confirmation that takes place anyway: fresh launches cost the same for one
+suspect as for three, and the culprit is often next to the first suspect (its caller, or the benchmark as a whole)."""
+
+
+class Step(Enum):
+    """What to do after a look."""
+
+    DONE = "done"
+    EXTEND = "extend"
+    CONFIRM = "confirm"
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The outcome of a look."""
+
+    step: Step
+    candidates: tuple[Hypothesis, ...] = ()
+
+
+def screen(comparison: BenchmarkComparison, settings: Settings, *, last: bool) -> Screen:
+    """What to do after a look at the screening launches; `last` when no further look is planned.
+
+    A candidate (effect and impact large enough, p < 0.1 uncorrected at the last look, p < 0.02 before) asks for a
+    confirmation, and what comes near it (p < 0.35) joins. Otherwise more launches while something is open: a 95 % upper
+    bound above the threshold, of the benchmark or of a function that could matter.
+    """
+    tested = tests(comparison, settings)
+    suspects = [one for one in tested if one.slower and one.p_slower < JOIN_P]
+    if any(one.p_slower < (SCREEN_P if last else EARLY_P) for one in suspects):
+        return Screen(Step.CONFIRM, tuple(one.hypothesis for one in suspects))
+    settled = last or all(one.harmless for one in tested)
+    return Screen(Step.DONE if settled else Step.EXTEND)
+
+
+def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]:
+    """The verdicts of all benchmarks of a session, which share one error rate `alpha`, in the order given.
+
+    Lockstep: Holm over all candidates with the p-values of the confirmation launches alone, by which nothing was
+    chosen. Stored: there are no fresh launches, so Holm over every hypothesis on the data there is. Improvements: Holm
+    over every hypothesis of the session on all data. The estimate shown beside a verdict is that of all launches.
+    """
+    findings = Findings(_adjusted(_accusations(trials)), _adjusted(_gains(trials)), alpha)
+    return tuple(verdict(trial, findings) for trial in trials)
+
+
+def identical(identifier: str, reason: str) -> BenchmarkVerdict:
+    """The verdict of a benchmark whose code and environment do not differ: unchanged, and not measured."""
+    return BenchmarkVerdict(identifier, Outcome.UNCHANGED, Evidence.IDENTICAL, reason)
+
+
+def not_compared(identifier: str, reason: str) -> BenchmarkVerdict:
+    """The verdict of a benchmark that only one side has, or that failed on one side."""
+    return BenchmarkVerdict(identifier, Outcome.NOT_COMPARED, Evidence.NONE, reason)
+
+
+def _accusations(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
+    """The p-value of each slowdown that may be convicted, on the data that may convict it."""
+    found: dict[Hypothesis, float] = {}
+    for trial in trials:
+        # A candidate that was never confirmed was tested all the same: it counts in the correction.
+        found.update(dict.fromkeys(trial.candidates, 1.0))
+        if trial.evidence is None or trial.incomparable:
+            continue
+        for tested in tests(trial.evidence, trial.settings):
+            if trial.paired and tested.hypothesis not in found:
+                continue
+            found[tested.hypothesis] = tested.p_slower
+            if tested.function is not None and trial.evidence_sides is not None:
+                callers = p_callers_grew(trial.evidence_sides, tested.function)
+                found[tested.hypothesis] = max(tested.p_slower, callers)
+    return found
+
+
+def _gains(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
+    return {
+        tested.hypothesis: tested.p_faster
+        for trial in trials
+        if not trial.incomparable
+        for tested in tests(trial.overall, trial.settings)
+    }
+
+
+def _adjusted(p_values: Mapping[Hypothesis, float]) -> dict[Hypothesis, float]:
+    return dict(zip(p_values, adjust(list(p_values.values())), strict=True))

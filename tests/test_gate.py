@@ -1,0 +1,374 @@
+"""From measurements to verdicts: who is blamed, who is not, and what is said where nothing can be."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from accuracy.simulate_gate import Noise, play, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from measurements import benchmark, chosen, function, gated, launches, of, profile
+
+from pytest_blcperf.compare.compare import compare_benchmark
+from pytest_blcperf.gate import (
+    Hypothesis,
+    Step,
+    differing,
+    identical,
+    judge,
+    lockstep_trial,
+    not_compared,
+    screen,
+    stored_trial,
+)
+from pytest_blcperf.model.comparison import SELF, TOTAL
+from pytest_blcperf.model.environment import Environment
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
+from pytest_blcperf.model.verdict import Evidence, Outcome
+from pytest_blcperf.settings import FunctionRule
+
+PLAIN = {"parse < run < test": 330, "render < run < test": 270, "load < test": 400}
+SLOW_PARSE = {**PLAIN, "parse < run < test": 396}
+HERE = Environment(machine="x86_64", cpu_model="A", cpu_count=2, python="3.11")
+
+
+def test_same_code_is_unchanged() -> None:
+    verdict = gated(benchmark(PLAIN), benchmark(PLAIN))
+    assert (verdict.outcome, verdict.evidence, verdict.p) == (Outcome.UNCHANGED, Evidence.LOCKSTEP, None)
+    assert {one.outcome for one in verdict.functions} == {Outcome.UNCHANGED}
+    assert verdict.reason == ""
+
+
+def test_a_slower_function_is_named_first_and_its_caller_follows_from_it() -> None:
+    verdict = gated(benchmark(PLAIN), benchmark(SLOW_PARSE))
+    assert verdict.outcome is Outcome.REGRESSED
+    assert verdict.fails
+    first, second = verdict.functions[:2]
+    assert (first.comparison.function.name, first.comparison.kind, first.evidence) == ("parse", SELF, Evidence.PROFILE)
+    assert first.comparison.ratio.change == pytest.approx(0.2, abs=0.005)
+    assert first.comparison.impact == pytest.approx(0.066, abs=0.002)
+    assert first.p is not None
+    assert first.p < 0.001
+    assert (second.comparison.function.name, second.comparison.kind) == ("run", TOTAL)
+    assert second.follows_from == function("parse")
+    assert verdict.guilty == (first,)
+    assert "parse (self time) got 20% dearer" in verdict.reason
+
+
+def test_a_bystander_is_not_blamed_for_another_functions_gain() -> None:
+    verdict = gated(benchmark(PLAIN), benchmark({**PLAIN, "load < test": 100}))
+    assert verdict.outcome is Outcome.IMPROVED
+    bystander = of(verdict, "parse", SELF)
+    assert bystander.comparison.share_head > 1.4 * bystander.comparison.share_base
+    assert bystander.outcome is Outcome.UNCHANGED
+    assert of(verdict, "load", SELF).outcome is Outcome.IMPROVED
+
+
+def test_a_slower_function_inside_a_faster_benchmark_fails() -> None:
+    verdict = gated(benchmark(PLAIN), benchmark({**SLOW_PARSE, "load < test": 280}))
+    assert verdict.comparison is not None
+    assert verdict.comparison.ratio.change < -0.05
+    assert verdict.outcome is Outcome.REGRESSED
+    assert verdict.evidence is Evidence.PROFILE
+    assert [one.comparison.function.name for one in verdict.guilty] == ["parse"]
+
+
+def test_a_function_called_twice_as_often_is_explained() -> None:
+    calls = {"parse": 10.0, "run": 1.0, "load": 1.0, "render": 1.0}
+    head = benchmark({**PLAIN, "parse < run < test": 660}, calls={**calls, "parse": 20.0})
+    explanation = of(gated(benchmark(PLAIN, calls=calls), head), "parse", SELF).explanation
+    assert explanation is not None
+    assert explanation.called_more_ns == pytest.approx(330_000, rel=0.01)
+    assert explanation.dearer_per_call_ns == pytest.approx(0, abs=2_000)
+
+
+def test_changed_code_is_suspected_before_a_larger_bystander() -> None:
+    base = {**PLAIN, "hot < test": 200}
+    head = {**SLOW_PARSE, "hot < test": 290}
+    verdict = gated(benchmark(base), benchmark(head, edited={"parse": "edited"}))
+    assert [one.comparison.function.name for one in verdict.guilty] == ["parse", "hot"]
+
+
+def test_without_self_time_the_deepest_slower_function_is_guilty() -> None:
+    base, head = (benchmark(stacks, self_time=False) for stacks in (PLAIN, SLOW_PARSE))
+    verdict = gated(base, head)
+    assert {one.comparison.kind for one in verdict.functions} == {TOTAL}
+    assert [one.comparison.function.name for one in verdict.guilty] == ["parse"]
+    assert of(verdict, "run", TOTAL).follows_from == function("parse")
+
+
+def test_total_time_follows_from_the_same_functions_self_time() -> None:
+    base = {**PLAIN, "run < test": 100}
+    verdict = gated(benchmark(base), benchmark({**base, "run < test": 250}))
+    assert [(one.comparison.function.name, one.comparison.kind) for one in verdict.guilty] == [("run", SELF)]
+    assert of(verdict, "run", TOTAL).follows_from == function("run")
+
+
+class TestMovedCost:
+    """Refactoring moves cost between functions; that is no regression."""
+
+    def test_a_function_split_off_another(self) -> None:
+        head = {**PLAIN, "parse < run < test": 130, "token < parse < run < test": 200}
+        verdict = gated(benchmark(PLAIN), benchmark(head, edited={"parse": "edited"}))
+        assert verdict.outcome is Outcome.UNCHANGED
+        assert of(verdict, "token", SELF).outcome is not Outcome.REGRESSED
+
+    def test_a_function_that_is_new_and_dear(self) -> None:
+        head = {**PLAIN, "token < parse < run < test": 200}
+        verdict = gated(benchmark(PLAIN), benchmark(head, edited={"parse": "edited"}))
+        assert verdict.guilty[0].comparison.function == function("token")
+
+    def test_a_chain_of_new_functions_is_asked_about_its_first_old_caller(self) -> None:
+        head = {**PLAIN, "parse < run < test": 30, "token < scan < parse < run < test": 300}
+        verdict = gated(benchmark(PLAIN), benchmark(head, edited={"parse": "edited"}))
+        assert verdict.outcome is Outcome.UNCHANGED
+
+    def test_a_callee_inlined(self) -> None:
+        base = {**PLAIN, "token < parse < run < test": 150}
+        head = {**PLAIN, "parse < run < test": 480}
+        verdict = gated(benchmark(base), benchmark(head, edited={"parse": "edited"}))
+        assert verdict.outcome is Outcome.UNCHANGED
+        assert [warning.code for warning in verdict.warnings] == ["cost-moved"]
+        assert of(verdict, "parse", SELF).outcome is Outcome.INCONCLUSIVE
+
+    def test_work_moved_into_an_old_function_by_its_edited_caller(self) -> None:
+        head = {"parse < run < test": 180, "render < run < test": 420, "load < test": 400}
+        assert gated(benchmark(PLAIN), benchmark(head)).outcome is Outcome.REGRESSED
+        moved = gated(benchmark(PLAIN), benchmark(head, edited={"run": "edited"}))
+        assert moved.outcome is Outcome.UNCHANGED
+
+    def test_a_renamed_function_is_the_same_function(self) -> None:
+        head = {"parse2 < run < test": 396, "render < run < test": 270, "load < test": 400}
+        verdict = gated(benchmark(PLAIN), benchmark(head, edited={"parse2": "code of parse"}))
+        first = verdict.guilty[0].comparison
+        assert (first.function.name, first.code_changed) == ("parse2", False)
+        assert first.ratio.change == pytest.approx(0.2, abs=0.005)
+
+    def test_a_vanished_function_is_an_improvement(self) -> None:
+        verdict = gated(benchmark(PLAIN), benchmark({"parse < run < test": 330, "render < run < test": 270}))
+        assert of(verdict, "load", SELF).outcome is Outcome.IMPROVED
+        assert verdict.outcome is Outcome.IMPROVED
+
+
+class TestPolicy:
+    """Thresholds, rules, `gate=`."""
+
+    def test_gate_off_reports_but_does_not_fail(self) -> None:
+        verdict = gated(benchmark(PLAIN), benchmark(SLOW_PARSE), chosen(gate="off"))
+        assert verdict.outcome is Outcome.REGRESSED
+        assert not verdict.fails
+
+    def test_a_rule_gives_one_function_another_threshold(self) -> None:
+        lenient = replace(chosen(threshold="10%"), rules=(FunctionRule("parse", threshold=0.5),))
+        verdict = gated(benchmark(PLAIN), benchmark(SLOW_PARSE), lenient)
+        assert of(verdict, "parse", SELF).outcome is Outcome.UNCHANGED
+        assert of(verdict, "run", TOTAL).outcome is Outcome.INCONCLUSIVE
+
+    def test_an_ignored_function_is_not_judged(self) -> None:
+        ignoring = replace(chosen(threshold="15%"), rules=(FunctionRule("*::parse", ignore=True),))
+        verdict = gated(benchmark(PLAIN), benchmark(SLOW_PARSE), ignoring)
+        assert "parse" not in {one.comparison.function.name for one in verdict.functions}
+        assert verdict.outcome is Outcome.UNCHANGED
+
+    def test_impact_below_the_minimum_does_not_fail(self) -> None:
+        head = {**PLAIN, "parse < run < test": 396}
+        assert (
+            gated(benchmark(PLAIN), benchmark(head), chosen(threshold="8%", min_impact="8%")).outcome
+            is Outcome.UNCHANGED
+        )
+
+    @pytest.mark.parametrize(("head", "outcome"), [(1050, Outcome.INCONCLUSIVE), (1300, Outcome.REGRESSED)])
+    def test_exactly_the_threshold_is_no_regression(self, head: float, outcome: Outcome) -> None:
+        verdict = gated(benchmark({"test": 1000}), benchmark({"test": head}))
+        assert verdict.outcome is outcome
+
+    def test_a_change_above_the_threshold_by_less_than_the_noise_is_inconclusive(self) -> None:
+        verdict = gated(benchmark({"test": 1000}), benchmark({"test": 1052}))
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "launches would decide" in verdict.reason or "any affordable number" in verdict.reason
+
+
+class TestScreen:
+    """After each look."""
+
+    def look(self, head: Benchmark, last: bool = False, count: int = 6) -> tuple[Step, list[Hypothesis]]:
+        base = benchmark(PLAIN, look=count, confirm=0, samples=2000)
+        compared = compare_benchmark(base, head, chosen(), phase=LOOK, paired=True)
+        found = screen(compared, chosen(), last=last)
+        return found.step, list(found.candidates)
+
+    def test_nothing_open_is_done(self) -> None:
+        assert self.look(benchmark(PLAIN, look=6, confirm=0, samples=20_000)) == (Step.DONE, [])
+
+    def test_something_open_extends_until_the_last_look(self) -> None:
+        open_head = benchmark({**PLAIN, "parse < run < test": 344}, look=6, confirm=0, samples=200)
+        assert self.look(open_head) == (Step.EXTEND, [])
+        assert self.look(open_head, last=True) == (Step.DONE, [])
+
+    def test_a_candidate_goes_straight_to_confirmation(self) -> None:
+        step, candidates = self.look(benchmark(SLOW_PARSE, look=6, confirm=0))
+        assert step is Step.CONFIRM
+        assert Hypothesis("bench.py::test_lib", function("parse"), SELF) in candidates
+        assert Hypothesis("bench.py::test_lib") in candidates
+
+    def test_one_launch_only_extends(self) -> None:
+        assert self.look(benchmark(SLOW_PARSE, look=1, confirm=0), count=1) == (Step.EXTEND, [])
+
+
+class TestConfirmation:
+    """Fresh launches alone convict."""
+
+    def test_a_slowdown_that_went_away_does_not_fail(self) -> None:
+        base = benchmark({"test": 1000})
+        slow, same = benchmark({"test": 1150}).launches, benchmark({"test": 1000}).launches
+        verdict = gated(base, replace(base, launches=slow[:12] + same[12:]))
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert verdict.p is not None
+        assert verdict.p > 0.5
+
+    def test_a_slowdown_seen_only_later_was_not_a_candidate(self) -> None:
+        base = benchmark({"test": 1000})
+        same, slow = benchmark({"test": 1000}).launches, benchmark({"test": 1150}).launches
+        verdict = gated(base, replace(base, launches=same[:12] + slow[12:]))
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+
+    def test_without_fresh_launches_nothing_fails(self) -> None:
+        base, head = benchmark(PLAIN, confirm=0), benchmark({**PLAIN, "parse < run < test": 365}, confirm=0)
+        verdict = gated(base, head)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "no fresh launches" in verdict.reason
+
+    def test_every_candidate_of_the_session_counts_in_the_correction(self) -> None:
+        base, head = benchmark(PLAIN), benchmark(SLOW_PARSE)
+        accused = (Hypothesis(base.id, function("parse"), SELF),)
+        alone = judge([lockstep_trial(base, head, chosen(), accused)], 0.001)[0]
+        other = replace(base, id="bench.py::other")
+        crowd = tuple(Hypothesis(other.id, function(name), SELF) for name in ("parse", "render", "load"))
+        together = judge(
+            [lockstep_trial(base, head, chosen(), accused), lockstep_trial(other, other, chosen(), crowd)], 0.001
+        )[0]
+        before, after = of(alone, "parse", SELF).p, of(together, "parse", SELF).p
+        assert before is not None
+        assert after == pytest.approx(4 * before)
+
+
+class TestStored:
+    """Against a run measured at another time."""
+
+    def trial(self, head: Benchmark, there: Environment = HERE) -> tuple[Outcome, Evidence, str]:
+        verdict = judge([stored_trial(benchmark(PLAIN), head, chosen(), HERE, there)], 0.001)[0]
+        return verdict.outcome, verdict.evidence, verdict.reason
+
+    def test_no_number_of_launches_averages_drift_out(self) -> None:
+        outcome, evidence, reason = self.trial(benchmark({name: 1.2 * cost for name, cost in PLAIN.items()}, look=100))
+        assert (outcome, evidence) == (Outcome.INCONCLUSIVE, Evidence.STORED)
+        assert "--blcperf-mode=lockstep" in reason
+
+    def test_a_slowdown_beyond_any_drift_fails(self) -> None:
+        assert self.trial(benchmark({name: 4 * cost for name, cost in PLAIN.items()}))[0] is Outcome.REGRESSED
+
+    def test_another_machine_never_fails_and_is_named(self) -> None:
+        head = benchmark({name: 4 * cost for name, cost in PLAIN.items()})
+        outcome, _, reason = self.trial(head, replace(HERE, cpu_model="B"))
+        assert outcome is Outcome.NOT_COMPARED
+        assert "cpu model A → B" in reason
+
+    def test_equal_environments_do_not_differ(self) -> None:
+        assert differing(HERE, HERE) == ""
+
+
+class TestLittleData:
+    """Too little is said to be too little; nothing crashes."""
+
+    def test_one_launch(self) -> None:
+        verdict = gated(benchmark(PLAIN, look=1, confirm=0), benchmark(SLOW_PARSE, look=1, confirm=0))
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "at least two" in verdict.reason
+        assert verdict.detectable is None
+
+    def test_no_rounds(self) -> None:
+        empty = replace(benchmark(PLAIN), launches=launches([[], []]))
+        verdict = gated(benchmark(PLAIN), empty)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "no usable rounds" in verdict.reason
+
+    def test_weights_of_zero(self) -> None:
+        whole = benchmark(PLAIN)
+        assert whole.profile is not None
+        nothing = replace(whole, profile=replace(whole.profile, weight=np.zeros_like(whole.profile.weight)))
+        verdict = gated(whole, nothing)
+        assert (verdict.outcome, verdict.functions) == (Outcome.UNCHANGED, ())
+        assert verdict.comparison is not None
+        assert [warning.code for warning in verdict.comparison.warnings] == ["profile-empty"]
+
+    def test_undecided_functions_of_an_unchanged_benchmark_are_mentioned(self) -> None:
+        verdict = gated(benchmark(PLAIN, samples=50), benchmark(PLAIN, samples=50))
+        assert verdict.outcome is Outcome.UNCHANGED
+        assert re.fullmatch(r"[34] of 4 hot functions could hide up to (\d\.\d|1\d)%", verdict.reason)
+
+    @effort(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.data())
+    def test_rubbish_gives_no_nan(self, data: st.DataObject) -> None:
+        def draw() -> Benchmark:
+            times = st.lists(st.lists(st.integers(-5, 10**12), max_size=3), max_size=4)
+            whole = benchmark(
+                {**PLAIN, "tiny < run < test": 1e-6}, look=2, confirm=2, samples=data.draw(st.integers(0, 50))
+            )
+            assert whole.profile is not None
+            weights = data.draw(
+                st.lists(st.sampled_from([0.0, -1.0, 1e-9, 1.0, 1e18, np.nan, np.inf]), min_size=16, max_size=16)
+            )
+            bad = replace(whole.profile, weight=np.array(weights))
+            return replace(whole, launches=launches(data.draw(times), 2), profile=bad)
+
+        base, head = draw(), draw()
+        verdicts = [gated(base, head), *judge([stored_trial(base, head, chosen(), HERE, HERE)], 0.001)]
+        assert "nan" not in repr(
+            [(one.comparison, one.functions, one.p, one.detectable, one.reason) for one in verdicts]
+        )
+
+
+def test_verdicts_without_a_measurement() -> None:
+    assert identical("a", "no file differs").outcome is Outcome.UNCHANGED
+    assert identical("a", "no file differs").evidence is Evidence.IDENTICAL
+    assert not_compared("a", "new").outcome is Outcome.NOT_COMPARED
+
+
+def test_hot_functions_are_those_of_the_screening() -> None:
+    base = benchmark({**PLAIN, "rare < test": 60})
+    assert base.profile is not None
+    rare_later = replace(base, profile=replace(base.profile, weight=base.profile.weight * 1.0))
+    trial = lockstep_trial(base, rare_later, chosen(min_share="5%"))
+    later = compare_benchmark(base, rare_later, chosen(), phase=CONFIRM, paired=True, only=[(function("rare"), SELF)])
+    assert {(one.function.name, one.kind) for one in trial.overall.functions} >= {("rare", SELF), ("run", TOTAL)}
+    assert [one.function.name for one in later.functions] == ["rare"]
+
+
+CHEAP = Noise(rounds=0.03, count=8)
+SAME = [1.0] * 8
+
+
+def test_sessions_without_a_change_do_not_fail() -> None:
+    assert play(7, 100, CHEAP, [SAME] * 2, settings()).failed == 0
+
+
+def test_the_error_rate_holds_where_it_is_used_up() -> None:
+    # A margin of zero puts "no change" on the boundary of the null. 100 sessions at 10 %: 19 or more has p < 1 %.
+    edge = settings(threshold="0%", min_impact="0%", alpha="0.1")
+    assert play(8, 100, CHEAP, [SAME] * 2, edge).failed < 19
+
+
+def test_a_clear_regression_is_found_and_named() -> None:
+    found = play(9, 25, CHEAP, [[1.35, *SAME[1:]], SAME], settings())
+    assert found.named >= 22
+    assert found.others == 0
+
+
+def test_profiles_need_not_name_the_same_functions() -> None:
+    base = benchmark(PLAIN)
+    verdict = gated(base, replace(base, profile=profile({"other < test": 1.0})))
+    assert verdict.outcome in (Outcome.UNCHANGED, Outcome.INCONCLUSIVE)
