@@ -1,0 +1,1 @@
+"""One renderer a file: a verdict in, text out."""

@@ -1,0 +1,399 @@
+"""What a verdict says in words; shared by all renderers so that they never disagree."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_blcperf.model.comparison import SELF
+from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, GateVerdict, Outcome
+from pytest_blcperf.model.warning import Warning
+from pytest_blcperf.report.text import (
+    bounds,
+    change_of,
+    clean,
+    delta,
+    interval,
+    p_value,
+    percent,
+    quantity,
+    share,
+    signed_time,
+    significant,
+    time_ns,
+)
+
+LABEL_LIMIT = 80
+MOST_LAUNCHES = 200
+_NEGLIGIBLE = 0.05
+_CALLERS_NAMED = 6
+_BACKENDS_NAMED = 3
+_EVIDENCE = {Evidence.PROFILE: "profile share"}
+
+
+def evidence(kind: Evidence) -> str:
+    """The evidence in at most 15 characters; the model's own words are too long for a table."""
+    return _EVIDENCE.get(kind, kind.value)
+
+
+def label(side: str) -> str:
+    """A side's label, clean and short."""
+    return clean(side, LABEL_LIMIT)
+
+
+def title(identifier: str) -> str:
+    """A benchmark in a sentence: `tests/t.py::test_big_table[a]` → `big table[a]`."""
+    name, bracket, parameters = _last_part(identifier).partition("[")
+    words = name.removeprefix("test_").replace("_", " ").strip()
+    return clean((words or name or "benchmark") + bracket + parameters, 100)
+
+
+def _last_part(identifier: str) -> str:
+    """What follows the last `::` outside the parameters' brackets."""
+    head, bracket, parameters = identifier.partition("[")
+    return head.rpartition("::")[2] + bracket + parameters
+
+
+def verdict_word(verdict: BenchmarkVerdict) -> str:
+    """The outcome; in capitals when it fails the gate, so that it stands out where there is no colour."""
+    return verdict.outcome.value.upper() if verdict.fails else verdict.outcome.value
+
+
+# ---- the whole gate
+
+
+def counts(verdict: GateVerdict) -> str:
+    """`1 regressed, 3 unchanged`, without zeros; a regression that does not fail is marked."""
+    parts = []
+    for outcome in Outcome:
+        number = verdict.count(outcome)
+        if not number:
+            continue
+        text = f"{number} {outcome.value}"
+        harmless = number - sum(one.fails for one in verdict.benchmarks) if outcome is Outcome.REGRESSED else 0
+        parts.append(f"{text} ({harmless} of them not failing the gate)" if harmless else text)
+    return ", ".join(parts) or "no benchmark ran"
+
+
+def outcome_line(verdict: GateVerdict) -> str:
+    """The counts; NOTHING WAS COMPARED in front where that is so."""
+    return counts(verdict) if verdict.compared else f"NOTHING WAS COMPARED: {counts(verdict)}"
+
+
+def sides(verdict: GateVerdict) -> str:
+    """`HEAD against BASE`, or the head alone when there was no base."""
+    return f"{label(verdict.head)} against {label(verdict.base)}" if verdict.base else f"{label(verdict.head)}, no base"
+
+
+def summary(verdict: GateVerdict) -> str:
+    """The last line of every report: the counts, and what was compared with what, how."""
+    return f"blcperf: {outcome_line(verdict)}: {sides(verdict)}, {label(verdict.mode)}"
+
+
+def method(verdict: GateVerdict) -> list[str]:
+    """How it was measured, in phrases: mode, launches, backends, error rate, time taken."""
+    comparisons = [one.comparison for one in verdict.benchmarks if one.comparison is not None]
+    launches = sorted({comparison.launches for comparison in comparisons})
+    phrases = [label(verdict.mode)]
+    if launches:
+        number = str(launches[0]) if len(launches) == 1 else f"{launches[0]} to {launches[-1]}"
+        phrases.append(f"{number} launch{'es' if launches[-1] != 1 else ''} a side")
+    backends = sorted({clean(comparison.backend, 40) for comparison in comparisons if comparison.backend})
+    if backends:
+        named = " and ".join(backends) if len(backends) <= _BACKENDS_NAMED else f"{len(backends)} kinds of"
+        phrases.append(f"{named} profiles")
+    phrases.append(f"alpha {verdict.alpha:g}")
+    return [*phrases, time_ns(verdict.seconds * 1e9)] if verdict.seconds else phrases
+
+
+@dataclass(frozen=True)
+class Note:
+    """A warning and the benchmarks it qualifies, none when it is about the whole run."""
+
+    warning: Warning
+    benchmarks: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """One clean sentence, with where it applies."""
+        sentence = f"{clean(self.warning.code, 40)}: {clean(self.warning.text, 500)}"
+        if not self.benchmarks:
+            return sentence
+        first = clean(self.benchmarks[0], 120)
+        return f"{sentence} ({first if len(self.benchmarks) == 1 else f'{len(self.benchmarks)} benchmarks'})"
+
+
+def notes(verdict: GateVerdict) -> list[Note]:
+    """Every warning once, the run's own first, equal codes together."""
+    places: dict[Warning, list[str]] = {warning: [] for warning in verdict.warnings}
+    for one in verdict.benchmarks:
+        measured = one.comparison.warnings if one.comparison else ()
+        for warning in dict.fromkeys((*one.warnings, *measured)):
+            places.setdefault(warning, []).append(one.id)
+    run_wide = set(verdict.warnings)
+    found = [Note(warning, () if warning in run_wide else tuple(ids)) for warning, ids in places.items()]
+    return sorted(found, key=lambda note: (note.warning not in run_wide, note.warning.code))
+
+
+# ---- one benchmark
+
+
+def headline(verdict: BenchmarkVerdict) -> str:
+    """A regression in one sentence: how much slower, how sure, and which function is guilty."""
+    guilty, comparison = verdict.guilty, verdict.comparison
+    worst = f"{_named(guilty[0])} {percent(_change(guilty[0]))}{_and_more(guilty)}" if guilty else ""
+    if comparison is None:
+        return f"{title(verdict.id)} regressed: {clean(verdict.reason, 300) or worst}"
+    change, span = change_of(comparison.ratio.log_ratio), interval(comparison.ratio)
+    if _slower(verdict):
+        blame = f"guilty: {worst}" if guilty else "no single function is to blame"
+        return f"{title(verdict.id)} got {share(change)} slower {span}; {blame}"
+    whole = f"got {share(change)} faster" if significant(comparison.ratio) else "did not get measurably slower"
+    if not guilty:
+        return f"{title(verdict.id)} regressed: {clean(verdict.reason, 300) or f'as a whole it {whole} {span}'}"
+    first = guilty[0].comparison.ratio
+    return (
+        f"{title(verdict.id)}: {_named(guilty[0])} got {share(change_of(first.log_ratio))} dearer {interval(first)}"
+        f"{_and_more(guilty)}; the benchmark as a whole {whole} {span}"
+    )
+
+
+def _slower(verdict: BenchmarkVerdict) -> bool:
+    """Whether the benchmark as a whole got significantly slower."""
+    ratio = verdict.comparison.ratio if verdict.comparison else None
+    return ratio is not None and significant(ratio) and ratio.log_ratio > 0
+
+
+def _named(verdict: FunctionVerdict) -> str:
+    function = verdict.comparison.function
+    return f"{clean(function.name, 100)} ({clean(function.location, 160)})"
+
+
+def _and_more(guilty: tuple[FunctionVerdict, ...]) -> str:
+    return f" and {len(guilty) - 1} more" if len(guilty) > 1 else ""
+
+
+def _change(verdict: FunctionVerdict) -> float:
+    return change_of(verdict.comparison.ratio.log_ratio)
+
+
+def measured(verdict: BenchmarkVerdict) -> list[str]:
+    """A benchmark's numbers in phrases: time, change with interval, launches, p-value, evidence, threshold."""
+    found, comparison = [], verdict.comparison
+    if comparison is not None:
+        found.append(f"CPU time per iteration {time_ns(comparison.base_ns)} → {time_ns(comparison.head_ns)}")
+        found.append(f"{percent(change_of(comparison.ratio.log_ratio))} {interval(comparison.ratio)}")
+        found.append(f"{comparison.launches} launches a side")
+    if verdict.p is not None:
+        found.append(f"{p_value(verdict.p)} (adjusted)")
+    found.append(evidence(verdict.evidence) if verdict.evidence is not Evidence.NONE else "no evidence")
+    return [*found, f"threshold {share(verdict.threshold)}"] if verdict.threshold else found
+
+
+def remarks(verdict: BenchmarkVerdict) -> list[str]:
+    """What to know about a benchmark beside its numbers: its reason, what the data could have shown, waiting time."""
+    found = [clean(verdict.reason, 500)] if verdict.reason and verdict.outcome is not Outcome.UNCHANGED else []
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        found += _detectable(verdict)
+    if verdict.guilty and not _slower(verdict):
+        found.append("not slower as a whole, but a function in it got dearer")
+    changed = _changed_elsewhere(verdict)
+    if changed:
+        found.append(f"changed code that it runs: {', '.join(changed)}")
+    if verdict.outcome is Outcome.REGRESSED and not verdict.fails:
+        found.append(f"does not fail the test: gate is {clean(verdict.gate, 20)}")
+    if verdict.comparison is not None and verdict.comparison.io_bound:
+        times = f"{time_ns(verdict.comparison.base_wall_ns)} → {time_ns(verdict.comparison.head_wall_ns)}"
+        found.append(f"I/O-bound: wall time {times}; only its CPU time was judged")
+    return found
+
+
+def _changed_elsewhere(verdict: BenchmarkVerdict) -> list[str]:
+    """Changed functions to look at when none of the guilty ones was changed itself; at most three."""
+    if verdict.outcome is not Outcome.REGRESSED or any(one.comparison.code_changed for one in verdict.guilty):
+        return []
+    listed = [f"{clean(one.name, 80)} ({clean(one.location, 120)})" for one in verdict.changed_code[:3]]
+    more = len(verdict.changed_code) - len(listed)
+    return [*listed, f"{more} more"] if more else listed
+
+
+def _detectable(verdict: BenchmarkVerdict) -> list[str]:
+    """The effect the data could have shown, and the launches that would show the threshold.
+
+    The error of a mean falls with the square root of the number of launches.
+    """
+    if verdict.detectable is None or not math.isfinite(verdict.detectable):
+        return []
+    shown = f"this data shows changes of {share(verdict.detectable)} or more"
+    if verdict.comparison is None or not 0 < verdict.threshold < verdict.detectable:
+        return [shown]
+    factor = (math.log1p(verdict.detectable) / math.log1p(verdict.threshold)) ** 2
+    needed = math.ceil(verdict.comparison.launches * min(factor, 1e6))
+    launches = f"about {needed} launches" if needed <= MOST_LAUNCHES else f"more than {MOST_LAUNCHES} launches"
+    options = "--blcperf-launches and --blcperf-max-time"
+    return [f"{shown}; to show {share(verdict.threshold)} takes {launches} a side ({options})"]
+
+
+def nobody_to_blame(verdict: BenchmarkVerdict) -> str:
+    """What to say of a regression without a guilty function."""
+    if verdict.functions:
+        return "no single function is to blame: the cost is spread out, or in functions too small to judge"
+    return "no function was judged: there is no profile of both sides"
+
+
+# ---- one function
+
+
+def cost(verdict: FunctionVerdict) -> str:
+    """`455 µs → 727 µs`, CPU time per iteration."""
+    return f"{time_ns(verdict.comparison.cost_base_ns)} → {time_ns(verdict.comparison.cost_head_ns)}"
+
+
+def whose_time(verdict: FunctionVerdict) -> str:
+    """Whose time is compared."""
+    return "self time" if verdict.comparison.kind == SELF else "time with what it calls"
+
+
+def code_mark(verdict: FunctionVerdict) -> str:
+    """`code changed`, `code unchanged`, or nothing when it is unknown."""
+    changed = verdict.comparison.code_changed
+    return "" if changed is None else "code changed" if changed else "code unchanged"
+
+
+def change(verdict: FunctionVerdict) -> str:
+    """The change with its 95 % interval; a function the base never spent time in is `new`."""
+    comparison = verdict.comparison
+    if comparison.cost_base_ns <= 0 < comparison.cost_head_ns:
+        return "new"
+    return f"{percent(_change(verdict))} {interval(comparison.ratio)}"
+
+
+def certainty(verdict: FunctionVerdict) -> str:
+    """The adjusted p-value and the evidence."""
+    adjusted = "" if verdict.p is None else f"{p_value(verdict.p)} (adjusted), "
+    return adjusted + evidence(verdict.evidence)
+
+
+def calls(verdict: FunctionVerdict) -> str:
+    """`36 → 72 calls per iteration`, or nothing when the counts are not exact."""
+    comparison = verdict.comparison
+    if not comparison.counts_exact or comparison.calls_base is None or comparison.calls_head is None:
+        return ""
+    if comparison.calls_base == comparison.calls_head:
+        return f"{quantity(comparison.calls_base)} calls per iteration on both sides"
+    return f"{quantity(comparison.calls_base)} → {quantity(comparison.calls_head)} calls per iteration"
+
+
+def explanation(verdict: FunctionVerdict) -> str:
+    """Why it costs more, in words: `called 2.0× as often`, `dearer per call: +61.0 %`, or both with their parts."""
+    parts, comparison = verdict.explanation, verdict.comparison
+    if comparison.counts_exact and comparison.calls_base == 0 and comparison.calls_head:
+        return "new: the base does not call it"
+    if parts is None or not comparison.calls_base or not comparison.calls_head:
+        return ""
+    more, each = parts.called_more_ns, parts.dearer_per_call_ns
+    whole = abs(more) + abs(each)
+    if not math.isfinite(whole) or whole == 0:
+        return ""
+    often, dearer = _often(comparison.calls_head / comparison.calls_base), _per_call(verdict)
+    if abs(more) < _NEGLIGIBLE * whole:
+        return dearer
+    if abs(each) < _NEGLIGIBLE * whole:
+        return often
+    link = "and" if more * each > 0 else "but"
+    return f"{often} ({signed_time(more)}) {link} {dearer} ({signed_time(each)})"
+
+
+def _often(times: float) -> str:
+    shown = quantity(times) if times >= 100 else f"{times:.{2 if times < 1.95 else 1}f}"
+    return f"called {shown}× as often"
+
+
+def _per_call(verdict: FunctionVerdict) -> str:
+    comparison = verdict.comparison
+    assert comparison.calls_base and comparison.calls_head
+    base, head = comparison.cost_base_ns / comparison.calls_base, comparison.cost_head_ns / comparison.calls_head
+    if base <= 0:
+        return f"dearer per call: {time_ns(base)} → {time_ns(head)}"
+    return f"{'dearer' if head > base else 'cheaper'} per call: {percent(head / base - 1)}"
+
+
+def callers(verdict: BenchmarkVerdict, guilty: FunctionVerdict) -> tuple[FunctionVerdict, ...]:
+    """The regressed functions whose growth follows, directly or through others, from that of `guilty`."""
+    cause = {one.comparison.function: one.follows_from for one in verdict.functions}
+
+    def root(start: FunctionVerdict) -> object:
+        function, seen = start.follows_from, set()
+        while function is not None and function not in seen and cause.get(function) is not None:
+            seen.add(function)
+            function = cause[function]
+        return function
+
+    own = guilty.comparison.function
+    return tuple(
+        one for one in verdict.functions if one.follows_from and one.comparison.function != own and root(one) == own
+    )
+
+
+def followers(found: Sequence[FunctionVerdict]) -> list[str]:
+    """`A.f +21.0 %` for each, at most six, then how many more."""
+    named = [
+        f"{clean(one.comparison.function.name, 80)} {delta(one.comparison.ratio)}" for one in found[:_CALLERS_NAMED]
+    ]
+    more = len(found) - len(named)
+    return [*named, f"{more} more"] if more else named
+
+
+# ---- what to do about it
+
+
+def next_steps(verdict: BenchmarkVerdict, base: str) -> list[tuple[str, str]]:
+    """Commands and settings for a failed benchmark, each with what it is for; most useful first."""
+    steps = []
+    guilty = verdict.guilty[0] if verdict.guilty else None
+    commit = re.search(r"\b[0-9a-f]{7,40}\b", base)
+    if guilty and commit and guilty.comparison.code_changed and not guilty.comparison.function.file.startswith("<"):
+        file = shlex.quote(clean(guilty.comparison.function.file, 300))
+        steps.append(("see what changed in it", f"git diff {commit[0]} -- {file}"))
+    name = re.match(r"[\w./-]+", base)
+    command = f"pytest --blcperf --blcperf-baseline={name[0] if name else 'main'} {shlex.quote(clean(verdict.id, 500))}"
+    steps.append(("measure only this benchmark again", command))
+    steps.append(("accept the cost in this benchmark", f"@pytest.mark.blcperf(threshold={_threshold(verdict)})"))
+    regressed = [one for one in verdict.functions if one.outcome is Outcome.REGRESSED]
+    # A rule for one function helps only where nothing else is above its threshold.
+    if guilty and len(regressed) == 1 and not _too_slow(verdict):
+        steps.append(("or accept it in this function only (pyproject.toml)", _function_rule(verdict, guilty)))
+    return steps
+
+
+def _too_slow(verdict: BenchmarkVerdict) -> bool:
+    """Whether the benchmark as a whole is above its threshold, or may be."""
+    ends = bounds(verdict.comparison.ratio) if verdict.comparison else None
+    return ends is None or ends[1] > verdict.threshold
+
+
+def _threshold(verdict: BenchmarkVerdict) -> str:
+    """The next multiple of 5 % above everything that regressed, upper ends of the intervals, quoted."""
+    ratios = [one.comparison.ratio for one in verdict.functions if one.outcome is Outcome.REGRESSED]
+    ratios += [verdict.comparison.ratio] if verdict.comparison else []
+    return _above(max((ends[1] for ratio in ratios if (ends := bounds(ratio))), default=verdict.threshold))
+
+
+def _above(change: float) -> str:
+    return f'"{5 * math.ceil(min(max(change, 0), 9.9) * 20 + 1e-9)}%"'
+
+
+def _function_rule(verdict: BenchmarkVerdict, guilty: FunctionVerdict) -> str:
+    function, ends = guilty.comparison.function, bounds(guilty.comparison.ratio)
+    threshold = _above(ends[1] if ends else verdict.threshold)
+    match = _pattern(f"{function.file}::{function.name}")
+    return f"[[tool.blcperf.functions]]\nmatch = {match}\nbenchmark = {_pattern(verdict.id)}\nthreshold = {threshold}"
+
+
+def _pattern(name: str) -> str:
+    """A TOML string with a shell pattern that matches the name literally."""
+    return json.dumps(re.sub(r"([*?[])", r"[\1]", clean(name, 500)), ensure_ascii=False)
