@@ -1,0 +1,95 @@
+"""Compares two measured runs and judges every hot function, as `pytest --blcperf` does.
+
+A is the base, B the head; each is a run file or the name of a stored baseline. Two runs of one lockstep measurement
+compare round by round; any others as stored runs, whose sessions may have drifted apart. Thresholds come from
+[tool.blcperf] in pyproject.toml and from BLCPERF_… variables, as for pytest.
+
+For example:
+  blcperf compare main .blcperf/runs/20260101T120000Z-1a2b3c4d5-0f0f0f.blcperf
+  blcperf compare base.blcperf head.blcperf --markdown summary.md
+  blcperf compare main head.blcperf --threshold 10% --no-fail
+  blcperf compare main head.blcperf --json | jq .benchmarks
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_blcperf import pyproject
+from pytest_blcperf.cli import common
+from pytest_blcperf.errors import BaselineError, ExitCode
+from pytest_blcperf.options import BY_NAME
+
+if TYPE_CHECKING:
+    from pytest_blcperf.model.verdict import GateVerdict
+    from pytest_blcperf.settings import Settings
+
+NAME = "compare"
+SUMMARY = "compare two runs; exit code 1 when the head regressed"
+
+_THRESHOLDS = ("threshold", "min_share", "min_impact", "alpha")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's arguments."""
+    parser.add_argument("base", metavar="A", help="the base: a run file or a stored baseline")
+    parser.add_argument("head", metavar="B", help="the head: a run file or a stored baseline")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print the verdict as JSON (schema blcperf.verdict/1)")
+    output.add_argument("--quiet", action="store_true", help="print nothing: the exit code says how it came out")
+    parser.add_argument("--markdown", metavar="PATH", type=Path, help="also write the verdict as Markdown")
+    failing = parser.add_mutually_exclusive_group()
+    failing.add_argument(
+        "--fail-on-regression", action="store_true", help="exit code 1 when a benchmark regressed (the default)"
+    )
+    failing.add_argument("--no-fail", action="store_true", help="only show: exit code 0 whatever the verdict")
+    for name in _THRESHOLDS:
+        option = BY_NAME[name]
+        parser.add_argument(_flag(name), dest=name, metavar=option.metavar, help=option.help)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compares, prints, and returns 0, 1 (regressed), or raises BaselineError when there was nothing to compare."""
+    from pytest_blcperf.report.write import write_reports
+    from pytest_blcperf.session import compare_runs
+
+    base, head = common.load(arguments.base), common.load(arguments.head)
+    verdict = compare_runs(base, head, _settings(arguments))
+    write_reports(verdict, markdown_path=arguments.markdown)
+    if not arguments.quiet:
+        _print(verdict, arguments.json)
+    if arguments.no_fail:
+        return ExitCode.OK
+    if not verdict.compared:
+        raise BaselineError(
+            f"nothing was compared: {base.label} and {head.label} have no measured benchmark in common",
+            "measure both again, or see what they hold with `blcperf report`",
+        )
+    return ExitCode.REGRESSION if verdict.failed else ExitCode.OK
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    from pytest_blcperf.settings import resolve
+
+    flags = {name: getattr(arguments, name) for name in _THRESHOLDS}
+    for name, text in flags.items():
+        if text is not None:  # checked here so that the error names this command's flag, not pytest's
+            BY_NAME[name].read(text, _flag(name))
+    return resolve(flags, {}, pyproject.table(common.root_folder()))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _print(verdict: GateVerdict, as_json: bool) -> None:
+    from pytest_blcperf.report import json, terminal
+
+    if as_json:
+        print(json.render(verdict), end="")
+        return
+    shown = common.terminal()
+    for line in terminal.render(verdict, width=shown.width, color=shown.color, unicode=shown.unicode):
+        print(line)

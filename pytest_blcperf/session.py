@@ -1,0 +1,328 @@
+"""The pipelines: collected benchmarks in; runs and verdicts out. Owns the clock and the clean-up."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest_blcperf
+from pytest_blcperf import gate
+from pytest_blcperf.base import Choice
+from pytest_blcperf.bench.base_side import base_tree, check_leaks
+from pytest_blcperf.bench.discover import SideFindings, discover
+from pytest_blcperf.bench.interpreter import facts_of
+from pytest_blcperf.bench.launch import Failure
+from pytest_blcperf.bench.measure import Measurement
+from pytest_blcperf.bench.repository import Repository
+from pytest_blcperf.bench.scratch import scratch_folder
+from pytest_blcperf.bench.source_roots import source_roots
+from pytest_blcperf.bench.suite import Item, Suite
+from pytest_blcperf.bench.worker_process import Side
+from pytest_blcperf.capture import probe
+from pytest_blcperf.compare.align import match_benchmarks
+from pytest_blcperf.compare.compare import compare_benchmark
+from pytest_blcperf.gate import Hypothesis, Step
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Run
+from pytest_blcperf.model.verdict import BenchmarkVerdict, GateVerdict
+from pytest_blcperf.model.warning import Warning
+from pytest_blcperf.settings import Settings, as_data
+from pytest_blcperf.store import environment
+
+CONFIRM_LAUNCHES = 2
+"""How many times the launches of the looks confirm: a verdict at one in a thousand wants degrees of freedom. With 12
+launches Student's t asks for 5.3 standard errors at a corrected 0.00015, with 24 for 4.3."""
+
+
+@dataclass
+class Outcome:
+    """What a session gave. `verdict` is None when there was no baseline to compare with."""
+
+    reports: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    """Benchmark id → the head's serialised test reports."""
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Benchmark id → why it gave nothing on the head."""
+    run: Run | None = None
+    base_run: Run | None = None
+    verdict: GateVerdict | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """One pytest session's benchmarks and what to do with them. `tell` takes one line of progress."""
+
+    suite: Suite
+    settings: Settings
+    repository: Repository | None
+    tell: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+
+    def measure(self, choice: Choice | None) -> Outcome:
+        """Measure the head and, with a base, compare and judge. Leaves no process and no checkout behind."""
+        start = self.clock()
+        with scratch_folder() as scratch:
+            if choice is not None and choice.commit is not None:
+                outcome = self._gate_in_lockstep(choice, scratch)
+            else:
+                outcome = self._measure_head(choice, scratch)
+        if outcome.verdict is not None:
+            outcome.verdict = replace(outcome.verdict, seconds=self.clock() - start)
+        return outcome
+
+    def _measure_head(self, choice: Choice | None, scratch: Path) -> Outcome:
+        """The head alone: to save it, or to compare it with a stored run."""
+        head = self._head(scratch)
+        self.tell(f"checking {_count(len(self.suite.items), 'benchmark')} with one call each")
+        (found,) = self._discover([head], self.suite.items, scratch)
+        items = [item for item in self.suite.items if item.id not in found.failures]
+        measurement = self._measurement([head], items, found, scratch)
+        measurement.measure([item.id for item in items], self.settings.launches, LOOK)
+        outcome = self._outcome(found, measurement)
+        outcome.run = self._run("head", head, measurement, 0)
+        if choice is not None and choice.run is not None:
+            judged = compare_runs(choice.run, outcome.run, self.settings, self._settings_by_id())
+            failed = [gate.not_compared(id_, why(failure, "head")) for id_, failure in outcome.failures.items()]
+            outcome.verdict = self._verdict(
+                choice, [*judged.benchmarks, *failed], [*choice.warnings, *judged.warnings], choice.label
+            )
+        return outcome
+
+    def _gate_in_lockstep(self, choice: Choice, scratch: Path) -> Outcome:
+        """Base and head alive at once, their rounds alternated."""
+        assert choice.commit is not None and self.repository is not None
+        with base_tree(
+            self.suite, self.repository, choice.commit.commit, self.settings, _package_link(scratch)
+        ) as tree:
+            head = self._head(scratch)
+            self.tell(f"checking {_count(len(self.suite.items), 'benchmark')} with one call on each side")
+            base_found, head_found = self._discover([tree.side, head], self.suite.items, scratch)
+            warnings = tree.use_own_files(base_found, lambda side, items: self._discover([side], items, scratch)[0])
+            check_leaks(base_found)
+            verdicts = _one_sided(self.suite.items, base_found, head_found)
+            verdicts.update({id_: gate.not_compared(id_, "only on the base: removed") for id_ in tree.removed})
+            both = [item for item in self.suite.items if item.id not in verdicts]
+            if self.settings.base_python is None:
+                proofs = tree.proofs(both, base_found, head_found)
+                verdicts.update({id_: gate.identical(id_, p.reason) for id_, p in proofs.items() if p.identical})
+            nothing = tree.importing_nothing(both, base_found, head_found)
+            verdicts.update({id_: gate.not_compared(id_, why_not) for id_, why_not in nothing.items()})
+            items = [item for item in both if item.id not in verdicts]
+            measurement = self._measurement([tree.side, head], items, head_found, scratch)
+            for judged in gate.judge(self._trials(measurement), self.settings.alpha):
+                verdicts[judged.id] = judged
+            for item in items:
+                sides = measurement.failures.get(item.id, {})
+                if sides or item.id not in verdicts:
+                    verdicts[item.id] = gate.not_compared(item.id, _why_one_sided(sides))
+            outcome = self._outcome(head_found, measurement)
+            pair = uuid.uuid4().hex
+            base_run = self._run("base", tree.side, measurement, 0, pair)
+            outcome.run = self._run("head", head, measurement, 1, pair)
+        outcome.base_run = replace(base_run, commit=choice.commit.commit, dirty=False)
+        warnings += [*choice.warnings, *_different_tests(items, base_found, head_found)]
+        warnings += environment.drift(base_run.environment, outcome.run.environment)
+        outcome.verdict = self._verdict(choice, verdicts.values(), warnings, choice.label)
+        return outcome
+
+    def _trials(self, measurement: Measurement) -> list[gate.Trial]:
+        """Two looks, then a confirmation with fresh launches for what looked dearer."""
+        settings = self._settings_by_id()
+        candidates: dict[str, tuple[Hypothesis, ...]] = {}
+        undecided = [item.id for item in measurement.items]
+        looks = _looks(self.settings.launches)
+        for launches in looks:
+            measurement.measure(undecided, launches, LOOK)
+            for id_, base, head in _both(measurement, undecided):
+                comparison = compare_benchmark(base, head, settings[id_], phase=LOOK, paired=True)
+                looked = gate.screen(comparison, settings[id_], last=launches == looks[-1])
+                if looked.step is not Step.EXTEND:
+                    undecided = [other for other in undecided if other != id_]
+                if looked.step is Step.CONFIRM:
+                    candidates[id_] = looked.candidates
+        if candidates:
+            self.tell(f"{_count(len(candidates), 'benchmark')} looked slower: confirming with fresh launches")
+            measurement.measure(list(candidates), CONFIRM_LAUNCHES * self.settings.launches, CONFIRM)
+        ids = [item.id for item in measurement.items]
+        return [
+            gate.lockstep_trial(base, head, settings[id_], candidates.get(id_, ()))
+            for id_, base, head in _both(measurement, ids)
+        ]
+
+    def _discover(self, sides: Sequence[Side], items: Sequence[Item], scratch: Path) -> list[SideFindings]:
+        return discover(sides, items, scratch, self.settings.timeout, self.clock)
+
+    def _measurement(
+        self, sides: Sequence[Side], items: Sequence[Item], found: SideFindings, scratch: Path
+    ) -> Measurement:
+        backend, reason = probe.choose(self.settings.backend, self.settings.rate)
+        if items:
+            self.tell(f"profiling backend {backend} ({reason})")
+        return Measurement(sides, items, self.settings, backend, scratch, self.clock, self.tell, found.codes)
+
+    def _head(self, scratch: Path) -> Side:
+        roots = source_roots(self.suite.root, self.settings.source_roots)
+        return self.suite.side("head", self.suite.root, roots, _package_link(scratch))
+
+    def _outcome(self, found: SideFindings, measurement: Measurement) -> Outcome:
+        failed = {id_: sides["head"] for id_, sides in measurement.failures.items() if "head" in sides}
+        return Outcome(found.reports | measurement.reports, found.failures | failed)
+
+    def _run(self, name: str, side: Side, measurement: Measurement, number: int, pair: str = "") -> Run:
+        benchmarks = tuple(measurement.benchmarks(number).values())
+        return make_run(
+            name,
+            benchmarks,
+            self.repository,
+            self.settings,
+            backend=measurement.backend,
+            python=side.python,
+            pair=pair,
+        )
+
+    def _verdict(
+        self, choice: Choice, verdicts: Iterable[BenchmarkVerdict], warnings: Iterable[Warning], base: str
+    ) -> GateVerdict:
+        position = {item.id: number for number, item in enumerate(self.suite.items)}
+        ordered = sorted(verdicts, key=lambda verdict: position.get(verdict.id, len(position)))
+        return GateVerdict(
+            base=base,
+            head=head_label(self.repository),
+            mode=choice.mode,
+            benchmarks=tuple(ordered),
+            alpha=self.settings.alpha,
+            warnings=tuple(dict.fromkeys(warnings)),
+        )
+
+    def _settings_by_id(self) -> dict[str, Settings]:
+        return {item.id: item.settings for item in self.suite.items}
+
+
+def make_run(
+    name: str,
+    benchmarks: tuple[Benchmark, ...],
+    repository: Repository | None,
+    settings: Settings,
+    *,
+    backend: str,
+    python: str,
+    pair: str = "",
+) -> Run:
+    """A run of what is on disk now, measured by this release."""
+    return Run(
+        name=name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        commit=repository.head_commit() if repository else "",
+        dirty=repository.dirty() if repository else False,
+        environment=environment.from_facts(facts_of(python)),
+        benchmarks=benchmarks,
+        settings={**as_data(settings), "backend": backend, "version": pytest_blcperf.__version__},
+        pair=pair,
+    )
+
+
+def compare_runs(
+    base: Run, head: Run, settings: Settings, settings_by_id: Mapping[str, Settings] | None = None
+) -> GateVerdict:
+    """Judge two runs that were measured before; paired when they come from one lockstep measurement."""
+    matched = match_benchmarks(_timed(base), _timed(head))
+    paired = bool(base.pair) and base.pair == head.pair
+    trials = []
+    for old, new in matched.pairs:
+        chosen = (settings_by_id or {}).get(new.id, settings)
+        if paired:
+            trials.append(_trial_again(old, new, chosen))
+        else:
+            trials.append(gate.stored_trial(old, new, chosen, base.environment, head.environment))
+    return GateVerdict(
+        base=base.label,
+        head=head.label,
+        mode="lockstep" if paired else "stored",
+        benchmarks=(
+            *gate.judge(trials, settings.alpha),
+            *(gate.not_compared(one.id, "new: the base does not have it") for one in matched.only_head),
+            *(gate.not_compared(one.id, "only in the base") for one in matched.only_base),
+        ),
+        alpha=settings.alpha,
+        warnings=(*base.warnings, *head.warnings, *environment.drift(base.environment, head.environment)),
+    )
+
+
+def _timed(run: Run) -> Run:
+    """Without profiled windows of services, which have no launches and are not judged."""
+    return replace(run, benchmarks=tuple(benchmark for benchmark in run.benchmarks if benchmark.launches))
+
+
+def head_label(repository: Repository | None) -> str:
+    """How messages call what is on disk."""
+    if repository is None:
+        return "files on disk"
+    commit = repository.head_commit()[:9] or "no commit"
+    return f"working tree ({commit}{'+changes' if repository.dirty() else ''})"
+
+
+def why(failure: Failure, side: str) -> str:
+    """One line: what happened to a benchmark on that side."""
+    words = {"missing": f"not collected on the {side}", "unused": f"not measured on the {side}"}
+    first = failure.text.splitlines()[0] if failure.text else "no message"
+    return f"{words.get(failure.kind, f'{failure.kind} on the {side}')}: {first}"
+
+
+def _trial_again(base: Benchmark, head: Benchmark, settings: Settings) -> gate.Trial:
+    """The trial of a saved lockstep measurement: the candidates follow from the screening launches as they did then."""
+    comparison = compare_benchmark(base, head, settings, phase=LOOK, paired=True)
+    return gate.lockstep_trial(base, head, settings, gate.screen(comparison, settings, last=True).candidates)
+
+
+def _looks(launches: int) -> list[int]:
+    """How many launches there are after each look."""
+    return [launches] if launches < 4 else [(launches + 1) // 2, launches]
+
+
+def _both(measurement: Measurement, ids: Sequence[str]) -> Iterator[tuple[str, Benchmark, Benchmark]]:
+    base, head = measurement.benchmarks(0), measurement.benchmarks(1)
+    for id_ in ids:
+        if id_ in base and id_ in head and id_ not in measurement.failures:
+            yield id_, base[id_], head[id_]
+
+
+def _one_sided(items: Sequence[Item], base: SideFindings, head: SideFindings) -> dict[str, BenchmarkVerdict]:
+    verdicts = {}
+    for item in items:
+        sides = {name: found.failures.get(item.id) for name, found in (("base", base), ("head", head))}
+        failed = {name: failure for name, failure in sides.items() if failure is not None}
+        if failed:
+            verdicts[item.id] = gate.not_compared(item.id, _why_one_sided(failed))
+    return verdicts
+
+
+def _why_one_sided(failures: Mapping[str, Failure]) -> str:
+    if not failures:
+        return "not measured: every attempt at a launch was lost"
+    side = "head" if "head" in failures else "base"
+    return why(failures[side], side)
+
+
+def _different_tests(items: Sequence[Item], base: SideFindings, head: SideFindings) -> list[Warning]:
+    return [
+        Warning("benchmark-differs", f"{item.id}: the test function itself differs between the sides")
+        for item in items
+        if base.codes.get(item.id) != head.codes.get(item.id)
+    ]
+
+
+def _package_link(scratch: Path) -> Path:
+    """A folder that holds this package alone, so that any interpreter with pytest can be a worker."""
+    folder = scratch / "package"
+    folder.mkdir(exist_ok=True)
+    link = folder / "pytest_blcperf"
+    if not link.exists():
+        link.symlink_to(Path(__file__).resolve().parent, target_is_directory=True)
+    return folder
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s'[: number != 1]}"
