@@ -10,6 +10,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
+Booleans = npt.NDArray[np.bool_]
 
 MODE_UNKNOWN, MODE_KERNEL, MODE_USER, MODE_HYPERVISOR, MODE_GUEST_KERNEL, MODE_GUEST_USER = range(6)
 """PERF_RECORD_MISC_CPUMODE: where the processor was when the sample was taken."""
@@ -52,7 +53,7 @@ class SampleBatch:
     chain_offsets: Ints
     kernel_depth: Ints
     chain: Words
-    has_registers: npt.NDArray[np.bool_]
+    has_registers: Booleans
     registers: Words
     stack_offsets: Ints
     stack: Bytes
