@@ -36,8 +36,8 @@ _AHEAD = 4
 class CodeIdentities:
     """Functions of a file by where they begin (rising) and end, each with a fingerprint of its code.
 
-    A fingerprint that several functions of the file share tells nothing: to theirs `@` and the address is added, so
-    that it is found again in the same build and never taken for one of another.
+    A fingerprint that several functions of the file share does not tell which: to theirs `@` and a hash of this build
+    and their address is added, so that they are found again in the same build and never taken for one of another.
     """
 
     begin: Words
@@ -72,11 +72,12 @@ def code_identities(elf: ElfFile) -> CodeIdentities:
     keys = _told_apart(elf, _with_imports(elf, keys, references), references, begin)
     shared = Counter(keys)
     known = [bool(key) for key in keys]
+    build = _digest([begin.tobytes(), *keys])
     return CodeIdentities(
         begin[known],
         end[known],
         tuple(
-            key.hex() if shared[key] == 1 else f"{key.hex()}@{start:x}"
+            key.hex() if shared[key] == 1 else f"{key.hex()}@{_digest([build, start.to_bytes(8, 'little')]).hex()}"
             for key, start in zip(keys, begin.tolist(), strict=True)
             if key
         ),
