@@ -282,8 +282,12 @@ class _Walk:
         step.cfa[which] = caller.cfa.value
         after.pc[which], after.sp[which] = caller.pc.value, caller.sp.value
         after.fp[which] = np.where(caller.fp.known, caller.fp.value, 0)
-        # A handler may run on a stack of its own, above or below the interrupted one.
-        falls = (caller.sp.value <= step.sp[which]) & ~rules.signal[rule]
+        # A handler may run on a stack of its own, above or below the interrupted one; and where calls do not push the
+        # return address, a function may be left that has put nothing on the stack.
+        stays = (caller.sp.value == step.sp[which]) & (
+            self._unwinder.machine.stores_return_address | (caller.pc.value == step.pc[which])
+        )
+        falls = ((caller.sp.value < step.sp[which]) | stays) & ~rules.signal[rule]
         end = np.where(caller.pc.value == 0, COMPLETE, _GOING_ON)
         after.end[which] = np.where(known, np.where(falls, BROKEN, end), TRUNCATED)
 
