@@ -223,6 +223,17 @@ def test_registers_kept_in_every_way():
     assert lost.unwind(Sample(function(0), words, bx=place))[0][0] == [function(0), function(1)]
 
 
+@pytest.mark.parametrize("way", ["at once", "by history"])
+def test_a_register_that_was_just_popped_is_in_its_place_again(way):
+    """At the `ret` behind `pop %rbp`, compilers leave it said that the register is kept at CFA - 16."""
+    cfa = (7, 8) if way == "at once" else (BY_EXPRESSION, 0)
+    popped = Frame(cfa, frame((7, 8), r6=(OFFSET, -16)).registers)
+    world = World(popped, BY_FRAME_POINTER, START, expressions=(b"\x77\x08",))
+    words = [function(1), 5, 0, function(2)]
+    expected = [function(0), function(1), function(2)]
+    assert world.unwind(Sample(function(0), words, bp=STACK + 16)) == [(expected, COMPLETE)]
+
+
 def test_a_cfa_by_expression_that_depends_on_the_place_in_the_code():
     stub = Frame((BY_EXPRESSION, 0), frame((7, 8)).registers)
     expression = bytes([0x77, 8, 0x80, 0, 0x3F, 0x1A, 0x3B, 0x2A, 0x33, 0x24, 0x22])

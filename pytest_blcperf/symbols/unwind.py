@@ -235,9 +235,11 @@ class _Walk:
         pc = memory.at(at_pc)
         end[good & (pc == 0)] = COMPLETE
         at_fp = place + steps.fp[step.rule]
-        inside = (at_fp >= first) & (at_fp <= last)
-        at_fp[~inside] = 0
-        fp = np.where(steps.keeps_fp[step.rule], memory.at(at_fp), step.fp)
+        # Below the stack pointer: it was just popped, and compilers do not say so where nobody can throw.
+        kept = steps.keeps_fp[step.rule] & (at_fp >= first)
+        beyond = at_fp > last
+        at_fp[~kept | beyond] = 0
+        fp = np.where(kept, np.where(beyond, 0, memory.at(at_fp)), step.fp)
         return _Next(pc, cfa, fp, end)
 
     def _why(self, row: Ints, sp: Words, cfa: Words, at_pc: Ints) -> Bytes:
