@@ -42,21 +42,22 @@ class RecordStream:
         self.broken = False
 
     def feed(self, data: bytes) -> Iterator[KernelRecords | PerfRecord]:
-        """The records that are whole by now."""
+        """The records that are whole by now. Runs of the kernel's mostly share one array of words."""
         data = self._rest + data if self._rest else data
+        whole = np.frombuffer(data, np.uint64, len(data) // 8)
         at = 0
         while not self.broken:
             skipped = min(self._skip, len(data) - at)
             self._skip -= skipped
             at += skipped
-            words = np.frombuffer(data, np.uint64, (len(data) - at) // 8, at)
+            words, start = whole, at // 8
             if at % 8:
                 # perf's own records may end between words.
-                words = words.copy()
-            position, stop = walk(words, 0, len(words))
+                words, start = np.frombuffer(data, np.uint64, (len(data) - at) // 8, at).copy(), 0
+            position, stop = walk(words, start, len(words))
             if len(position):
                 yield KernelRecords(words, position)
-            at += 8 * stop
+            at += 8 * (stop - start)
             found = self._own_record(data, at)
             if found is None:
                 break
