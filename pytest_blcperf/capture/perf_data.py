@@ -38,7 +38,17 @@ from pytest_blcperf.capture.records import RecordIndex, SampleLayout, SampleTabl
 from pytest_blcperf.capture.side_band import KINDS, SideBand, trailer_time
 from pytest_blcperf.capture.zstd_stream import Decompressor
 from pytest_blcperf.errors import UsageError
-from pytest_blcperf.model.recording import REGISTERS, Ints, Recording, RecordingHealth, SampleBatch, Words
+from pytest_blcperf.model.recording import (
+    REGISTERS,
+    Fork,
+    Ints,
+    Mapping,
+    Recording,
+    RecordingHealth,
+    SampleBatch,
+    ThreadName,
+    Words,
+)
 
 _PORTION = 8 << 20
 _LATEST = (1 << 63) - 1
@@ -212,6 +222,16 @@ class PerfData:
         self._late += int((found.time < self._last).sum())
         self._first, self._last = min(self._first, int(found.time[0])), max(self._last, int(found.time[-1]))
         yield found
+
+    @property
+    def kernel_build_id(self) -> str:
+        """The build-id of the kernel it was recorded on, "" where the file does not tell (or not yet, in a pipe)."""
+        return self._header.build_ids.get("[kernel.kallsyms]", "")
+
+    @property
+    def so_far(self) -> tuple[list[Mapping], list[ThreadName], list[Fork]]:
+        """What is known of the processes by now, in the order it became known: these lists only grow."""
+        return self._side_band.mappings, self._side_band.names, self._side_band.forks
 
     def finish(self) -> Recording:
         """Everything but the samples, after `batches` has ended."""
