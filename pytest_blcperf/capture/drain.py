@@ -47,6 +47,10 @@ class Block:
         self.used += length
 
 
+_NONE = Block(np.zeros(0, np.uint8))
+"""No block: the last one has been handed on."""
+
+
 class Drain:
     """Empties `rings` every `interval_ns` into blocks of `block_bytes`, at most `blocks` of them.
 
@@ -81,16 +85,22 @@ class Drain:
 
     def take(self, timeout: float = 0.0, full: bool = False) -> Block | None:
         """The next block: a full one; else, unless `full` is asked for, what there is so far. None when there is
-        nothing, for `timeout` seconds. Give it back with `recycle`. Raises what the thread died of.
+        nothing, for `timeout` seconds. The last one settles everything, and may be empty. Give it back with `recycle`.
+        Raises what the thread died of.
         """
         with self._changed:
             if not self._ready and timeout > 0:
                 self._changed.wait_for(lambda: self._ready or self.ended, timeout)
             if self._failure is not None:
                 raise self._failure
-            if not self._ready and self._block.used and not (full and not self.ended) and self._free:
+            if not self._ready and self._may_retire(full):
                 self._retire()
             return self._ready.popleft() if self._ready else None
+
+    def _may_retire(self, full: bool) -> bool:
+        if self.ended:
+            return self._block is not _NONE
+        return bool(self._block.used and self._free and not full)
 
     def recycle(self, block: Block) -> None:
         """Let the block be filled again."""
@@ -150,10 +160,10 @@ class Drain:
                 self._kept += words[begin : begin + int(found.size[index])].tobytes()
 
     def _retire(self) -> None:
-        """Hand the block on and begin another; call with the lock held and a block free."""
+        """Hand the block on and begin another, which there must be unless this has ended; call with the lock held."""
         self._block.settled_ns = self._settled_ns
         self._ready.append(self._block)
-        self._block = self._free.pop()
+        self._block = _NONE if self.ended else self._free.pop()
         self._block.settled_ns = self._settled_ns
 
     def _new_block(self) -> Block:

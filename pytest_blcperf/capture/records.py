@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -174,10 +175,11 @@ class _Cursor:
         """Mark the rows that have fewer words left."""
         self.ok &= (words <= self.end - self.at) & (words >= 0)
 
-    def word(self, offset: Ints | int = 0) -> Words:
-        """The word at the cursor (and `offset`), which stays."""
-        at = np.where(self.ok, self.at + offset, 0)
-        return np.where(self.ok & (at < self.end), self.words[at], np.uint64(0)) if len(self.words) else self._zeros()
+    def word(self) -> Words:
+        """The word at the cursor, which stays."""
+        valid = self.ok & (self.at < self.end)
+        values = self.words[np.where(valid, self.at, 0)] if len(self.words) else np.zeros(len(self.at), np.uint64)
+        return np.where(valid, values, np.uint64(0))
 
     def next(self) -> Words:
         """The word at the cursor, which moves behind it."""
@@ -190,9 +192,6 @@ class _Cursor:
         """Move on."""
         self.require(words)
         self.at = self.at + np.where(self.ok, words, 0)
-
-    def _zeros(self) -> Words:
-        return np.zeros(len(self.at), np.uint64)
 
 
 def decode(words: Words, position: Ints, misc: Ints, size: Ints, layout: SampleLayout) -> SampleTable:
@@ -336,15 +335,19 @@ def _flatten(words: Words, start: Ints, length: Ints) -> tuple[Ints, Ints, Words
     marked = marker_at >= begins[row]
     context = np.where(marked, value[marker_at], np.uint64(_CONTEXT_USER))
     kernel = ~is_marker & (context == np.uint64(_CONTEXT_KERNEL))
-    user = ~is_marker & (context == np.uint64(_CONTEXT_USER))
+    keep = np.flatnonzero(kernel | (~is_marker & (context == np.uint64(_CONTEXT_USER))))
     # Kernel first: that is the kernel's order, and a chain in another one is brought into it.
-    order = np.lexsort((~kernel, row)) if (np.diff(kernel.astype(np.int8) + 2 * row) < 0).any() else None
-    keep = kernel | user
-    if order is not None:
-        value, keep, row, kernel = value[order], keep[order], row[order], kernel[order]
+    key = 2 * row[keep] + ~kernel[keep]
+    if (np.diff(key) < 0).any():
+        keep = keep[key.argsort(kind="stable")]
     counts = np.bincount(row[keep], minlength=len(start))
     depth = np.bincount(row[kernel], minlength=len(start))
-    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), depth.astype(np.int64), value[keep]
+    return _offsets(counts), depth.astype(np.int64), value[keep]
+
+
+def _no_registers(rows: int, machine: str) -> Words:
+    """Zeros that take no memory."""
+    return np.broadcast_to(np.zeros((1, 1), np.uint64), (rows, len(REGISTERS[machine])))
 
 
 _BITS = {
@@ -358,10 +361,10 @@ def _pick_registers(words: Words, start: Ints, kind: Words, layout: SampleLayout
     """(which rows have the registers of a 64-bit program, n × len(REGISTERS) values)."""
     names = REGISTERS[layout.machine]
     present = (kind == np.uint64(_ABI_64)) & bool(layout.registers_mask)
-    out = np.zeros((len(start), len(names)), np.uint64)
     rows = np.flatnonzero(present)
     if not len(rows):
-        return present, out
+        return present, _no_registers(len(start), layout.machine)
+    out = np.zeros((len(start), len(names)), np.uint64)
     mask = layout.registers_mask
     if mask == REGISTER_MASKS[layout.machine]:
         out[rows] = words[start[rows][:, None] + np.arange(len(names))]
@@ -386,12 +389,15 @@ def batch(tables: Sequence[SampleTable], chosen: Sequence[Ints], events: Sequenc
         kind="stable"
     )
     chain_offsets, chain = _chains_of(tables, chosen, order)
+    machine = tables[0].machine
+    any_registers = any(table.has_registers.any() for table in tables)
+    registers: Any = column("registers") if any_registers else _no_registers(len(order), machine)
     stack_offsets, stack = _stacks_of(tables, chosen, order)
     names = ("time", "process", "thread", "cpu", "period", "mode", "address", "kernel_depth", "has_registers")
     return SampleBatch(
-        machine=tables[0].machine,
+        machine=machine,
         event=np.concatenate(list(events))[order],
-        registers=column("registers"),  # type: ignore[arg-type]
+        registers=registers,
         chain_offsets=chain_offsets,
         chain=chain,
         stack_offsets=stack_offsets,

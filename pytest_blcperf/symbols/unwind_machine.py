@@ -11,7 +11,8 @@ from pytest_blcperf.model.recording import REGISTERS
 class Machine:
     """DWARF register numbers of a machine. Registers are tracked up to `registers`; others (vectors) are ignored.
 
-    `sample_column[r]` is the column of `SampleBatch.registers` that holds DWARF register r. `stores_return_address`: a
+    `sample_column[r]` is the column of `SampleBatch.registers` that holds DWARF register r, `pc_column` that of
+    the program counter. `stores_return_address`: a
     call pushes it, so that there is no caller without it in memory.
     """
 
@@ -22,6 +23,7 @@ class Machine:
     return_address: int
     stores_return_address: bool
     sample_column: tuple[int, ...]
+    pc_column: int
     address_bits: int
     """Of user addresses. Return addresses may carry a signature above (ARM pointer authentication)."""
 
@@ -41,6 +43,7 @@ X86_64 = Machine(
     sample_column=_columns(
         "x86_64", ("ax", "dx", "cx", "bx", "si", "di", "bp", "sp", *(f"r{number}" for number in range(8, 16)), "ip")
     ),
+    pc_column=REGISTERS["x86_64"].index("ip"),
     address_bits=56,
 )
 
@@ -53,6 +56,7 @@ AARCH64 = Machine(
     stores_return_address=False,
     # DWARF for the ARM 64-bit architecture, 4.1. The program counter has no number; 30 is the link register.
     sample_column=_columns("aarch64", (*(f"x{number}" for number in range(30)), "lr", "sp")),
+    pc_column=REGISTERS["aarch64"].index("pc"),
     address_bits=48,
 )
 
