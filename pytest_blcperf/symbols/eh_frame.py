@@ -17,7 +17,6 @@ from pytest_blcperf.errors import BlcperfError
 from pytest_blcperf.symbols.unwind_machine import Machine
 from pytest_blcperf.symbols.unwind_program import (
     Bytes,
-    Frame,
     Ints,
     Programs,
     Rows,
@@ -25,7 +24,7 @@ from pytest_blcperf.symbols.unwind_program import (
     leb,
     run,
 )
-from pytest_blcperf.symbols.unwind_table import NOT_COVERED, SAME, UnwindRules, UnwindTable, Words
+from pytest_blcperf.symbols.unwind_table import NOT_COVERED, SAME, Frame, UnwindTable, Words, rules_of
 
 MAX_SECTION_BYTES = 256 << 20
 MAX_FUNCTIONS = 4_000_000
@@ -255,24 +254,16 @@ class _Reader:
         code = np.where(known, rows.state * 2, -1)
         code[known] += signals[rows.function[known]]
         used, number = np.unique(code, return_inverse=True)
-        frames: dict[tuple[Frame, bool], int] = {}
+        frames: dict[Frame, int] = {}
         rule_of = [
-            frames.setdefault((states.states[one >> 1].frame, bool(one & 1)), len(frames)) if one >= 0 else NOT_COVERED
+            frames.setdefault(states.states[one >> 1].frame._replace(signal=bool(one & 1)), len(frames))
+            if one >= 0
+            else NOT_COVERED
             for one in used.tolist()
         ]
         rule = np.array(rule_of, np.int32)[number]
         kept = np.append(True, rule[1:] != rule[:-1])[: len(rule)]
-        registers = np.array([frame.registers for frame, _ in frames], np.int32).reshape(
-            -1, states.machine.registers, 2
-        )
-        rules = UnwindRules(
-            np.array([frame.cfa[0] for frame, _ in frames], np.int16),
-            np.array([frame.cfa[1] for frame, _ in frames], np.int32),
-            registers[:, :, 0].astype(np.uint8),
-            registers[:, :, 1].copy(),
-            np.array([signal for _, signal in frames], np.bool_),
-            tuple(states.expressions),
-        )
+        rules = rules_of(list(frames), tuple(states.expressions), states.machine.registers)
         problems = {problem: number for problem, number in self._problems.items() if number}
         return UnwindTable(states.machine.name, rows.pc[kept], rule[kept], rules, problems)
 

@@ -41,6 +41,7 @@ _MACHINES = {
 _NOBITS = "SHT_NOBITS"
 _COMPRESSED = 1 << 11
 _EXECUTABLE = 1
+_WRITABLE = 2
 _NOTE_BYTES = 64 << 10
 _NAME_BYTES = 256
 _GNU_BUILD_ID = 3
@@ -75,6 +76,7 @@ class Segment:
 
     type: str
     executable: bool
+    writable: bool
     offset: int
     address: int
     file_size: int
@@ -229,6 +231,7 @@ class ElfFile:
             Segment(
                 type=str(one.p_type),
                 executable=bool(one.p_flags & _EXECUTABLE),
+                writable=bool(one.p_flags & _WRITABLE),
                 offset=one.p_offset,
                 address=one.p_vaddr,
                 file_size=one.p_filesz,

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_blcperf.symbols.address_space import AddressSpaces, MappedCode
+from pytest_blcperf.symbols.dwarf_expression import ExpressionError, parsed
 from pytest_blcperf.symbols.unwind_machine import Machine
 from pytest_blcperf.symbols.unwind_table import (
     BY_EXPRESSION,
@@ -22,8 +23,10 @@ from pytest_blcperf.symbols.unwind_table import (
     OFFSET,
     SAME,
     VALUE_EXPRESSION,
+    Frame,
     UnwindRules,
     UnwindTable,
+    rules_of,
 )
 
 Ints = npt.NDArray[np.int64]
@@ -166,9 +169,9 @@ class Frames:
         for one in np.unique(item[item >= 0]).tolist():
             rows = np.flatnonzero(item == one)
             for table, first in self._load(one):
-                left = rows[rule[rows] == 0]
+                left = rows[rule[rows] == NO_RULE]
                 found = table.lookup(inside[left])
-                rule[left] = np.where(found == NOT_COVERED, 0, found + first)
+                rule[left] = np.where((found == NOT_COVERED) | ~_usable(table.rules)[found], NO_RULE, found + first)
         self._columns.add(item, address, caller, rule)
 
     def _load(self, item: int) -> list[tuple[UnwindTable, int]]:
@@ -206,16 +209,22 @@ def _by_frame_pointer(machine: Machine) -> UnwindRules:
     """Rule 0, for code without unwind information: the caller's frame pointer and the return address are kept where the
     frame pointer points, if the code keeps one.
     """
-    rules = UnwindRules(
-        np.full(1, machine.frame_pointer, np.int16),
-        np.full(1, 16, np.int32),
-        np.full((1, machine.registers), SAME, np.uint8),
-        np.zeros((1, machine.registers), np.int32),
-        np.zeros(1, np.bool_),
-    )
-    for register, offset in ((machine.frame_pointer, -16), (machine.return_address, -8)):
-        rules.how[0, register], rules.value[0, register] = OFFSET, offset
-    return rules
+    kept = {machine.frame_pointer: (OFFSET, -16), machine.return_address: (OFFSET, -8)}
+    registers = tuple(kept.get(register, (SAME, 0)) for register in range(machine.registers))
+    return rules_of([Frame((machine.frame_pointer, 16), registers)], (), machine.registers)
+
+
+def _usable(rules: UnwindRules) -> Mask:
+    """Which rules are without expressions that cannot be evaluated; and True at the end, for NOT_COVERED."""
+    bad = []
+    for number, expression in enumerate(rules.expressions):
+        try:
+            parsed(expression)
+        except ExpressionError:
+            bad.append(number)
+    by_expression = np.isin(rules.how, (EXPRESSION, VALUE_EXPRESSION)) & np.isin(rules.value, bad)
+    wrong = by_expression.any(axis=1) | (rules.cfa_register == BY_EXPRESSION) & np.isin(rules.cfa_offset, bad)
+    return np.append(~wrong, True)
 
 
 def _joined(before: UnwindRules, more: UnwindRules) -> UnwindRules:

@@ -22,6 +22,8 @@ from pytest_blcperf.symbols.unwind_table import (
     UNDEFINED,
     VALUE_EXPRESSION,
     VALUE_OFFSET,
+    Frame,
+    Rule,
 )
 
 Ints = npt.NDArray[np.int64]
@@ -87,16 +89,8 @@ _FAR = np.int64(1) << 40
 _WIDE = 24
 """Functions from which on a step in numpy is faster than a loop."""
 
-Rule = tuple[int, int]
 Action = tuple[int, int, int]
 """The code of an instruction, its register, and its value (an offset, a register, the number of an expression)."""
-
-
-class Frame(NamedTuple):
-    """The CFA, and how each register is found: (how, value)."""
-
-    cfa: Rule
-    registers: tuple[Rule, ...]
 
 
 class State(NamedTuple):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,18 @@ BY_EXPRESSION = -1
 `cfa_offset` gives."""
 NOT_COVERED = -1
 """As a rule number: nothing is known of these addresses."""
+
+
+Rule = tuple[int, int]
+"""How and value: a register's; of the CFA its register and offset, or BY_EXPRESSION and the expression's number."""
+
+
+class Frame(NamedTuple):
+    """The rules of a CFA and of every register of the machine. See `UnwindRules`, which are columns of these."""
+
+    cfa: Rule
+    registers: tuple[Rule, ...]
+    signal: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +75,20 @@ class UnwindTable:
         return np.where(row >= 0, self.rule[row], NOT_COVERED).astype(np.int64)
 
 
-def no_rules(registers: int) -> UnwindRules:
-    """No rules, of a machine with so many registers."""
+def rules_of(frames: Sequence[Frame], expressions: tuple[bytes, ...], registers: int) -> UnwindRules:
+    """Frames of a machine with so many registers as columns."""
+    found = np.array([frame.registers for frame in frames], np.int32).reshape(-1, registers, 2)
     return UnwindRules(
-        np.zeros(0, np.int16),
-        np.zeros(0, np.int32),
-        np.zeros((0, registers), np.uint8),
-        np.zeros((0, registers), np.int32),
-        np.zeros(0, np.bool_),
+        np.array([frame.cfa[0] for frame in frames], np.int16),
+        np.array([frame.cfa[1] for frame in frames], np.int32),
+        found[:, :, 0].astype(np.uint8),
+        found[:, :, 1].copy(),
+        np.array([frame.signal for frame in frames], np.bool_),
+        expressions,
     )
+
+
+def table_of(machine: str, rows: Sequence[tuple[int, int]], rules: UnwindRules) -> UnwindTable:
+    """A table of (link address, rule) rows in any order; of rows at one address the last one stands."""
+    last = dict(sorted(rows, key=lambda row: row[0]))
+    return UnwindTable(machine, np.array(list(last), np.uint64), np.array(list(last.values()), np.int32), rules)
