@@ -16,9 +16,10 @@ from pytest_blcperf.bench.python_samples import (
     with_leaf,
 )
 from pytest_blcperf.capture.spied_stacks import read_spied
+from pytest_blcperf.model.function import Function
 
 ROOT, OUTER, INNER, LEAF, HANDLER = range(5)
-JSON = ("_json.so", "scan_once", "native")
+JSON = Function("_json.so", "scan_once", kind="native")
 
 
 def test_times_are_in_their_windows_ends_included():
@@ -141,5 +142,5 @@ def test_spied_stacks_are_cut_at_the_root_and_named_by_the_process():
         {"places": places, "root": 0},
         1000.0,
     )
-    assert seen.weight == {(2, 1): 3000.0, (("/x/b.py", "gone", "python"),): 2000.0}
+    assert seen.weight == {(2, 1): 3000.0, (Function("/x/b.py", "gone"),): 2000.0}
     assert seen.outside_ns == 100_000.0

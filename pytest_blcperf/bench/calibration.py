@@ -134,7 +134,7 @@ def _measured(python: tuple[str, ...], path: tuple[str, ...]) -> PointerPlace:
             rounds = [process.ask("round") for _ in range(ROUNDS)]
             event.stop()
         walk = NativeWalk(facts["process"], NativeCode())
-        candidates = places(MACHINES[walk.machine])
+        candidates = places(MACHINES[os.uname().machine])
         held = [walk.walk(batch, candidates).held for batch in batches]
         said = process.ask("close")
     if not held:

@@ -7,6 +7,7 @@ profile.close()                                        the profile, as workers s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ from pytest_blcperf.bench.native_walk import NativeCode, NativeWalk, Walked
 from pytest_blcperf.bench.pointer_place import PointerPlace
 from pytest_blcperf.bench.python_samples import (
     BytecodeSamples,
-    NativeKey,
     SeenStacks,
     Stack,
     by_bytecode,
@@ -33,6 +33,7 @@ from pytest_blcperf.capture.recording_plan import RecordingPlan
 from pytest_blcperf.capture.spy import Spy
 from pytest_blcperf.capture.thread_event import ThreadEvent
 from pytest_blcperf.errors import PermissionDenied, TargetError, UsageError
+from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.recording import RecordingHealth, SampleBatch
 from pytest_blcperf.symbols.python_stubs import Stubs, stub_layout
 from pytest_blcperf.target.process import Processes, find
@@ -131,10 +132,11 @@ class TrampolineInstrument:
         self._batches: list[SampleBatch] = []
         self._health = RecordingHealth()
         plan = RecordingPlan(rate=rate, kernel=False, stack_bytes=STACK_BYTES, batch_bytes=16 << 20)
-        self._walk = NativeWalk(facts["process"], tools.code)
+        self._process = int(facts["process"])
+        self._code = tools.code
         self._stack = ExitStack()
         try:
-            self._recorder = self._stack.enter_context(Recorder(Processes((find(facts["process"]),)), plan))
+            self._recorder = self._stack.enter_context(Recorder(Processes((find(self._process),)), plan))
             self._recorder.enable()
         except BaseException:
             self._stack.close()
@@ -152,10 +154,12 @@ class TrampolineInstrument:
 
     def seen(self, windows: Windows, said: Data) -> SeenStacks:
         """See `Instrument`."""
-        stubs = self._stubs(said)
+        layout = stub_layout(bytes.fromhex(said["stub_code"]), os.uname().machine)
+        stubs = Stubs(said["stubs"], range(len(said["stubs"])), layout)
+        walk = NativeWalk(self._process, self._code, stubs)
         rows: list[tuple[Stack, float, int, bool]] = []
         for batch in self._batches:
-            stacks, number = self._walk.python_stacks(self._walk.walk(batch, stubs=stubs))
+            stacks, number = walk.python_stacks(walk.walk(batch))
             chosen = inside(batch.time, windows) >= 0
             keys = np.stack([number, batch.thread == self._main], axis=1)[chosen]
             rows += [
@@ -163,10 +167,6 @@ class TrampolineInstrument:
                 for (one, main), weight, count in summed(keys, batch.period[chosen])
             ]
         return cut_at_root(rows, said["root"])
-
-    def _stubs(self, said: Data) -> Stubs:
-        layout = stub_layout(bytes.fromhex(said["stub_code"]), self._walk.machine)
-        return Stubs(said["stubs"], range(len(said["stubs"])), layout)
 
     def health(self) -> RecordingHealth:
         """See `Instrument`."""
@@ -273,20 +273,17 @@ def finished(running: Instrument, side: Requester, backend: str, rate: int, wind
 
 def profile_columns(seen: SeenStacks, functions: Mapping[int, Sequence[Any]], target: str) -> dict[str, Any]:
     """`functions`, `stacks`, `weight` and `count` of a profile. A stack without frames is the target itself."""
-    table: dict[Any, int] = {}
-    rows: list[Sequence[Any]] = []
-
-    def number(key: int | NativeKey) -> int:
-        if key not in table:
-            table[key] = len(rows)
-            rows.append([*functions[key], "python"] if isinstance(key, int) else [key[0], key[1], 0, "", key[2]])
-        return table[key]
-
-    own = ("<benchmark>", target, "python")
-    stacks = [[number(key) for key in stack or (own,)] for stack in seen.weight]
+    own = Function("<benchmark>", target)
+    stacks = [stack or (own,) for stack in seen.weight]
+    number = {key: index for index, key in enumerate(dict.fromkeys(key for stack in stacks for key in stack))}
     return {
-        "functions": rows,
-        "stacks": stacks,
+        "functions": [
+            [*functions[key], "python"]
+            if isinstance(key, int)
+            else [key.file, key.name, key.line, key.fingerprint, key.kind]
+            for key in number
+        ],
+        "stacks": [[number[key] for key in stack] for stack in stacks],
         "weight": list(seen.weight.values()),
         "count": list(seen.count.values()),
     }

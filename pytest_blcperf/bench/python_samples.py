@@ -1,7 +1,7 @@
 """What was sampled from outside, joined with what the measured process knows of itself: weights by stack.
 
 Pure functions over columns. Frames of the stacks are keys: the index of a Python function in the process's own list,
-or, for native code, (file, name, kind).
+or, where there is none, a function by its name.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_blcperf.capture.spied_stacks import Places, SpiedStacks
+from pytest_blcperf.model.function import Function
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
 
-NativeKey = tuple[str, str, str]
-Key = int | NativeKey
+Key = int | Function
 Stack = tuple[Key, ...]
 
 NO_STACK = -1
@@ -156,7 +156,7 @@ def by_names(spied: SpiedStacks, said: Mapping[str, Any], period_ns: float) -> S
             if index == said["root"]:
                 seen.add(tuple(keys), count * period_ns, count)
                 break
-            keys.append((frame.file, frame.name, "python") if index is None else index)
+            keys.append(Function(frame.file, frame.name) if index is None else index)
         else:
             seen.outside_ns += count * period_ns
     return seen

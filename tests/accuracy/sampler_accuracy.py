@@ -45,6 +45,7 @@ from pytest_blcperf.errors import BlcperfError  # noqa: E402
 
 ITERATIONS = 1
 """Passes a round: 8 to 10 ms, as the gate's rounds."""
+PLAIN_ROUNDS = 120
 ROUNDS = {PY_SPY: 25}
 """Rounds a block. py-spy stops the process so often that its rounds last many times as long."""
 NAMES = [part.__name__ for part in PARTS]
@@ -135,7 +136,7 @@ class Result:
 
 def profiled(side: Process, result: Result, rate: int, tools: OutsideTools) -> list[int]:
     """A block of rounds with the backend: the CPU time of each."""
-    rounds = ROUNDS.get(result.backend, 60)
+    rounds = ROUNDS.get(result.backend, PLAIN_ROUNDS)
     if result.backend in OUTSIDE:
         profile = OutsideProfile(side, result.backend, rate, tools)
         spent = [profile.round(ITERATIONS) for _ in range(rounds)]
@@ -163,7 +164,7 @@ def measure(side: Process, options: argparse.Namespace, tools: OutsideTools) -> 
     until = time.monotonic() + options.seconds
     while time.monotonic() < until:
         for result in random.sample(results, len(results)):
-            plain = [side.request("round", iterations=ITERATIONS)["cpu"] for _ in range(60)]
+            plain = [side.request("round", iterations=ITERATIONS)["cpu"] for _ in range(PLAIN_ROUNDS)]
             spent_in = [before + more for before, more in zip(spent_in, side.truth(), strict=True)]
             spent = profiled(side, result, options.rate, tools)
             side.truth()
