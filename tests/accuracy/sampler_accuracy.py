@@ -5,11 +5,12 @@
     python tests/accuracy/sampler_accuracy.py --python 'chroot /var/tmp/forky python3.15' --backend profiling.sampling
 
 The workload (sampler_workload.py) is a process of its own, as benchmarks are, bound to one CPU; this one stays off it.
-Blocks of plain rounds and blocks of rounds profiled by each of the backends alternate. Truth is each part's CPU time (thread
-clock around its call) in the plain rounds. Printed for each backend: the largest and the mean error of self time, over
-the functions whose self time is known, and of inclusive time over all parts, in percentage points; samples per second
-of CPU time; and the CPU time of profiled rounds against plain ones (median, 95 % bootstrap interval of the median over
-pairs of blocks).
+Blocks of plain rounds and blocks of rounds profiled by each of the backends alternate. Truth is each part's CPU time
+(thread clock around its call) in the plain rounds; `against the same rounds`: in the profiled ones, without what the
+backend itself changes in the split. Printed for each backend: the largest and the mean error of self time, over the
+functions whose self time is known, and of inclusive time over all parts, in percentage points; the scatter of self
+shares between launches against that of as many independent samples; samples per second of CPU time; and the CPU time of
+profiled rounds against plain ones (median, 95 % bootstrap interval of the median over pairs of blocks).
 """
 
 from __future__ import annotations
@@ -101,18 +102,13 @@ def workload(python: list[str]) -> Iterator[Process]:
 
 
 @dataclass
-class Result:
-    """What one backend has given so far."""
+class Block:
+    """A profile's shares: of self and inclusive time by function, and how many samples they are made of."""
 
-    backend: str
     own: Counter[str] = field(default_factory=Counter)
     inclusive: Counter[str] = field(default_factory=Counter)
     everything: float = 0.0
     samples: int = 0
-    lost: int = 0
-    sampled_ns: int = 0
-    ratios: list[float] = field(default_factory=list)
-    warnings: set[str] = field(default_factory=set)
 
     def add(self, profile: Mapping[str, Any]) -> None:
         """Take in one profile. Native frames count for the Python function that called them, as truth does."""
@@ -124,14 +120,50 @@ class Result:
             self.samples += count
             self.own[frames[0] if frames else "?"] += weight
             self.inclusive.update(dict.fromkeys(set(frames), weight))
+
+    def self_share(self, name: str) -> float:
+        return self.own[name] / self.everything
+
+    def total_share(self, name: str) -> float:
+        return self.inclusive[name] / self.everything
+
+
+@dataclass
+class Result:
+    """What one backend has given so far: all in all, and launch by launch."""
+
+    backend: str
+    all: Block = field(default_factory=Block)
+    launches: list[Block] = field(default_factory=list)
+    spent_in: list[int] = field(default_factory=lambda: [0] * len(PARTS))
+    """CPU time of the parts in the profiled rounds, ns."""
+    lost: int = 0
+    sampled_ns: int = 0
+    ratios: list[float] = field(default_factory=list)
+    warnings: set[str] = field(default_factory=set)
+
+    def add(self, profile: Mapping[str, Any]) -> None:
+        """Take in one profile."""
+        self.all.add(profile)
+        self.launches[-1].add(profile)
         self.lost += profile["lost"]
         self.warnings |= {f"{code}: {text}" for code, text in profile["warnings"]}
 
     def errors(self, truth: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
         """(self, inclusive) errors in percentage points."""
-        own = {name: self.own[name] / self.everything - truth[part or name] for name, part in SELF.items()}
-        inclusive = {name: self.inclusive[name] / self.everything - truth[name] for name in NAMES}
-        return {name: 100 * error for name, error in own.items()}, {n: 100 * error for n, error in inclusive.items()}
+        own = {name: 100 * (self.all.self_share(name) - truth[part or name]) for name, part in SELF.items()}
+        return own, {name: 100 * (self.all.total_share(name) - truth[name]) for name in NAMES}
+
+    def noise(self) -> float | None:
+        """How much self shares of launches scatter, against what their numbers of samples let expect (1: no more)."""
+        excess = []
+        for name in SELF:
+            shares = [(block.self_share(name), block.samples) for block in self.launches if block.samples > 100]
+            if len(shares) > 2:
+                mean = statistics.mean(share for share, _ in shares)
+                expected = statistics.mean(mean * (1 - mean) / samples for _, samples in shares)
+                excess.append(statistics.variance([share for share, _ in shares]) / max(expected, 1e-12))
+        return statistics.mean(excess) ** 0.5 if excess else None
 
 
 def profiled(side: Process, result: Result, rate: int, tools: OutsideTools) -> list[int]:
@@ -155,64 +187,89 @@ def ratio_interval(ratios: list[float]) -> tuple[float, float, float]:
     return statistics.median(ratios), medians[25], medians[975]
 
 
-def measure(side: Process, options: argparse.Namespace, tools: OutsideTools) -> tuple[list[Result], dict[str, float]]:
-    """Alternate until the time is over."""
-    results = [Result(backend) for backend in options.backend.split(",")]
+def measure(side: Process, results: list[Result], rate: int, seconds: float, tools: OutsideTools) -> list[int]:
+    """One launch: alternate until the time is over, each backend once at least. CPU time of the parts in plain rounds."""
     spent_in = [0] * len(PARTS)
+    for result in results:
+        result.launches.append(Block())
     side.request("round", iterations=20)
     side.truth()
-    until = time.monotonic() + options.seconds
-    while time.monotonic() < until:
+    until = time.monotonic() + seconds
+    while True:
         for result in random.sample(results, len(results)):
             plain = [side.request("round", iterations=ITERATIONS)["cpu"] for _ in range(PLAIN_ROUNDS)]
-            spent_in = [before + more for before, more in zip(spent_in, side.truth(), strict=True)]
-            spent = profiled(side, result, options.rate, tools)
-            side.truth()
+            spent_in = added(spent_in, side.truth())
+            spent = profiled(side, result, rate, tools)
+            result.spent_in = added(result.spent_in, side.truth())
             result.ratios.append(statistics.median(spent) / statistics.median(plain))
-    return results, {name: spent / sum(spent_in) for name, spent in zip(NAMES, spent_in, strict=True)}
+        if time.monotonic() >= until:
+            return spent_in
+
+
+def added(before: list[int], more: list[int]) -> list[int]:
+    """Sums, one by one."""
+    return [one + other for one, other in zip(before, more, strict=True)]
+
+
+def split(spent_in: list[int]) -> dict[str, float]:
+    """Shares of the parts."""
+    return {name: spent / sum(spent_in) for name, spent in zip(NAMES, spent_in, strict=True)}
 
 
 def report(result: Result, truth: Mapping[str, float], version: str, rate: int, verbose: bool) -> dict[str, Any]:
     """Print the errors and the cost; give them too."""
     own, inclusive = result.errors(truth)
-    worst_own, worst = (max(errors, key=lambda name: abs(errors[name])) for errors in (own, inclusive))
+    own_same, _ = result.errors(split(result.spent_in))
+    worst_own, worst, worst_same = (
+        max(errors, key=lambda name: abs(errors[name])) for errors in (own, inclusive, own_same)
+    )
     middle, low, high = ratio_interval(result.ratios)
-    claims = result.backend != TIMER
+    noise = result.noise()
     figures = {
         "python": version,
         "backend": result.backend,
-        "self_max": own[worst_own] if claims else None,
-        "self_mean": statistics.mean(map(abs, own.values())) if claims else None,
+        "rate_asked": rate,
+        "self_max": own[worst_own],
+        "self_mean": statistics.mean(map(abs, own.values())),
+        "self_max_same_rounds": own_same[worst_same],
         "total_max": inclusive[worst],
         "total_mean": statistics.mean(map(abs, inclusive.values())),
-        "samples": result.samples,
-        "rate": result.samples / result.sampled_ns * 1e9,
+        "tiny": inclusive["tiny_calls"],
+        "noise": noise,
+        "samples": result.all.samples,
+        "rate": result.all.samples / result.sampled_ns * 1e9,
         "cost": 100 * (middle - 1),
         "cost_low": 100 * (low - 1),
         "cost_high": 100 * (high - 1),
         "lost": result.lost,
     }
-    said = f"self max {own[worst_own]:+.2f} pp ({worst_own}), mean {figures['self_mean']:.2f}; " if claims else ""
+    said = (
+        f"self max {own[worst_own]:+.2f} pp ({worst_own}), mean {figures['self_mean']:.2f}, "
+        f"against the same rounds {own_same[worst_same]:+.2f}; "
+    )
     print(
-        f"{version} {result.backend} {rate} Hz: {said}"
-        f"total max {inclusive[worst]:+.2f} pp ({worst}), mean {figures['total_mean']:.2f}; {result.samples} samples, "
+        f"{version} {result.backend} {rate} Hz: {said if result.backend != TIMER else ''}"
+        f"total max {inclusive[worst]:+.2f} pp ({worst}), mean {figures['total_mean']:.2f}; "
+        f"tiny calls {inclusive['tiny_calls']:+.2f}; noise {noise or 0:.2f}; {result.all.samples} samples, "
         f"{figures['rate']:.0f}/s, lost {result.lost}, CPU time {figures['cost']:+.1f} % "
         f"[{figures['cost_low']:+.1f}, {figures['cost_high']:+.1f}]",
         flush=True,
     )
     if verbose:
-        print("  part              true  total   self (%)")
-        for name in NAMES:
-            shares = result.inclusive[name] / result.everything, result.own[name] / result.everything
-            print(f"  {name:16} {100 * truth[name]:5.1f}  {100 * shares[0]:5.1f}  {100 * shares[1]:5.1f}")
-        for name in [*(name for name in SELF if name not in NAMES), "tiny", "generate", "one_pass", "<benchmark>", "?"]:
-            part = SELF.get(name)
-            true = f"{100 * truth[part]:5.1f}" if part else "    ?"
-            shares = result.inclusive[name] / result.everything, result.own[name] / result.everything
-            print(f"  {name:16} {true}  {100 * shares[0]:5.1f}  {100 * shares[1]:5.1f}")
+        print_shares(result.all, truth)
     for warning in sorted(result.warnings):
         print("  warning", warning)
     return figures
+
+
+def print_shares(seen: Block, truth: Mapping[str, float]) -> None:
+    """Share by share."""
+    print("  part              true  total   self (%)")
+    others = ["tiny", "generate", "one_pass", "<benchmark>", "?"]
+    for name in [*NAMES, *(name for name in SELF if name not in NAMES), *others]:
+        part = name if name in truth else SELF.get(name)
+        true = f"{100 * truth[part]:5.1f}" if part else "    ?"
+        print(f"  {name:16} {true}  {100 * seen.total_share(name):5.1f}  {100 * seen.self_share(name):5.1f}")
 
 
 def main() -> None:
@@ -221,21 +278,26 @@ def main() -> None:
     parser.add_argument("--backend", default=BYTECODE, help=f"some of {', '.join(ALL)}, with commas between them")
     parser.add_argument("--python", default=sys.executable, help="the command of the interpreter to measure")
     parser.add_argument("--rate", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=10, help="all launches together")
+    parser.add_argument("--launches", type=int, default=1, help="fresh processes")
     parser.add_argument("--json", help="append one line a backend to this file")
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args()
     python = shlex.split(options.python)
-    pointer = None
-    if BYTECODE in options.backend.split(","):
-        try:
-            pointer = calibrate(python)
-        except BlcperfError as error:
-            raise SystemExit(f"{error.message}\nhint: {error.hint}") from None
-    with workload(python) as side:
-        results, truth = measure(side, options, OutsideTools(tuple(python), pointer))
+    backends = options.backend.split(",")
+    try:
+        tools = OutsideTools(tuple(python), calibrate(python) if BYTECODE in backends else None)
+    except BlcperfError as error:
+        raise SystemExit(f"{error.message}\nhint: {error.hint}") from None
+    results = [Result(backend) for backend in backends]
+    spent_in = [0] * len(PARTS)
+    for _ in range(options.launches):
+        with workload(python) as side:
+            version = side.version
+            spent = measure(side, results, options.rate, options.seconds / options.launches, tools)
+            spent_in = added(spent_in, spent)
     for result in results:
-        figures = report(result, truth, side.version, options.rate, options.verbose)
+        figures = report(result, split(spent_in), version, options.rate, options.verbose)
         if options.json:
             with Path(options.json).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(figures) + "\n")
