@@ -153,20 +153,30 @@ def interned(offsets: Ints, frame: Numbers) -> _Interned:
     return _Interned(np.concatenate([[0], np.cumsum(lengths)]), frame[places], stack)
 
 
+_AT_ONCE = 1 << 20
 _MULTIPLIERS = np.random.default_rng().integers(1, 2**63, 2, np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 def _hashes(offsets: Ints, frame: Numbers) -> tuple[Words, Words]:
     """Of each row, the polynomials of its mixed elements at two odd multipliers, modulo 2**64."""
     lengths = np.diff(offsets)
-    within = np.arange(len(frame)) - np.repeat(offsets[:-1], lengths)
-    mixed = (frame.astype(np.uint64) + np.uint64(1)) * _MIX
-    mixed ^= mixed >> np.uint64(29)
-    found = []
-    for multiplier in _MULTIPLIERS:
-        powers = np.cumprod(np.full(int(lengths.max(initial=0)) + 1, multiplier, np.uint64))
-        total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed * powers[within])])
-        found.append((total[offsets[1:]] - total[offsets[:-1]]) ^ (lengths.astype(np.uint64) * _MIX))
+    found = [np.zeros(len(lengths), np.uint64), np.zeros(len(lengths), np.uint64)]
+    longest = int(lengths.max(initial=0)) + 1
+    first = 0
+    while first < len(lengths):
+        # Some rows at a time: what is computed for an element takes several times its own bytes.
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + _AT_ONCE, "right")) - 1)
+        places = offsets[first : last + 1] - offsets[first]
+        within = np.arange(int(places[-1])) - np.repeat(places[:-1], lengths[first:last])
+        mixed = (frame[offsets[first] : offsets[last]].astype(np.uint64) + np.uint64(1)) * _MIX
+        mixed ^= mixed >> np.uint64(29)
+        for hashes, multiplier in zip(found, _MULTIPLIERS, strict=True):
+            powers = np.cumprod(np.full(longest, multiplier, np.uint64))
+            total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed * powers[within])])
+            hashes[first:last] = (total[places[1:]] - total[places[:-1]]) ^ (
+                lengths[first:last].astype(np.uint64) * _MIX
+            )
+        first = last
     return found[0], found[1]
 
 
@@ -228,7 +238,7 @@ def _leaf(stacks: _Interned) -> Ints:
 
 def _stacks(parts: Sequence[_Part], names: FrameNames, samples: _Samples) -> tuple[_Interned, int, int]:
     """(the distinct stacks of functions with each sample's, unknown frames, all frames); frames counted by sample."""
-    offsets, functions = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
+    offsets, functions = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
     row = np.zeros(len(samples.time), np.int64)
     rows_before, places_before, unknown, frames = 0, 0, 0, 0
     for number, part in enumerate(parts):
@@ -237,7 +247,7 @@ def _stacks(parts: Sequence[_Part], names: FrameNames, samples: _Samples) -> tup
         frames, unknown = frames + seen, unknown + lost
         found = _functions(part.stacks, samples.stack[here], samples.time[here], names)
         offsets.append(found.offsets[1:] + places_before)
-        functions.append(found.frame.astype(np.int64))
+        functions.append(found.frame.astype(np.int32))
         row[here] = found.stack + rows_before
         rows_before += len(found.offsets) - 1
         places_before += len(found.frame)
