@@ -220,7 +220,8 @@ def test_names_new_and_ended_threads_and_losses() -> None:
     assert (fork.process, fork.parent_process, fork.thread, fork.parent_thread, fork.time) == (20, 10, 21, 11, 900)
     assert side(4, struct.pack("=iiiiQ", 20, 10, 21, 11, 900)).ended == [(20, 21, 900)]
     assert side(2, words(1, 42)).lost == 42
-    assert side(13, words(5)).lost == 5
+    assert side(13, words(5)).lost_samples == 5
+    assert side(13, words(5), 1 << 15).lost_samples == 0
     assert side(5, words(1, 2, 3)).throttled == 1
 
 

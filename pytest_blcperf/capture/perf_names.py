@@ -30,6 +30,7 @@ _HARDWARE = {
     "bus-cycles": 6,
     "ref-cycles": 9,
 }
+_TABLES = {perf_event.TYPE_SOFTWARE: _SOFTWARE, perf_event.TYPE_HARDWARE: _HARDWARE}
 CLOCKS = ("cpu-clock", "task-clock")
 NAMES = (*_SOFTWARE, *_HARDWARE)
 _TRACEPOINT = re.compile(r"[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+")
@@ -48,6 +49,12 @@ class NamedEvent:
     def is_tracepoint(self) -> bool:
         """Whether every occurrence is a sample, unless a period says otherwise."""
         return self.type == perf_event.TYPE_TRACEPOINT
+
+
+def name_of(kind: int, config: int) -> str:
+    """The name of an event by type and config, `type:config` for one that has none here."""
+    table = _TABLES.get(kind, {})
+    return next((name for name, number in table.items() if number == config), f"{kind}:{config:#x}")
 
 
 def find(name: str, tracefs: tuple[Path, ...] = TRACEFS) -> NamedEvent:

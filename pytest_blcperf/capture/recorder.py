@@ -36,7 +36,7 @@ from pytest_blcperf.capture.perf_rings import Rings, online_cpus
 from pytest_blcperf.capture.recording_plan import RecordingPlan
 from pytest_blcperf.capture.records import SampleLayout, SampleTable, batch, decode, index_records
 from pytest_blcperf.capture.refusal import refused
-from pytest_blcperf.capture.side_band import SideBand, trailer_time
+from pytest_blcperf.capture.side_band import KINDS, SideBand, trailer_time
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.recording import (
     Booleans,
@@ -277,7 +277,10 @@ class Recorder:
     def _read(self, words: Words, segments: list[tuple[int, int]]) -> SampleTable:
         index = index_records(words, segments)
         is_sample = index.type == abi.RECORD_SAMPLE
-        others = np.flatnonzero(~is_sample)
+        others = np.flatnonzero(np.isin(index.type, KINDS))
+        room = self._side_band.room()
+        self._side_band.broken += max(len(others) - room, 0)
+        others = others[:room]
         for kind, misc, position, size in zip(
             *(column[others].tolist() for column in (index.type, index.misc, index.position, index.size)), strict=True
         ):
@@ -335,7 +338,7 @@ class Recorder:
         untaken = sum(len(left) for left in self.take())
         for record in abi.walk(drain.take_kept()):
             self._note(record.type, record.misc, record.body)
-        in_rings = side_band.lost if self._lost is None else self._lost
+        in_rings = (side_band.lost if self._lost is None else self._lost) + side_band.lost_samples
         start, end = window or (self._start_ns, self._end_ns)
         return Recording(
             machine=self._machine,

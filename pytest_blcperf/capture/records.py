@@ -21,6 +21,7 @@ _FIRST_MARKER = (1 << 64) - 4095
 _CONTEXT_KERNEL = (1 << 64) - 128
 _CONTEXT_USER = (1 << 64) - 512
 _ABI_64 = 2
+_FIRST_USER_TYPE = 64
 _RUN = 4
 _LOOK_AHEAD = 4096
 
@@ -41,12 +42,17 @@ def index_records(words: Words, segments: Sequence[tuple[int, int]]) -> RecordIn
     """The records in each segment [from, to) of the words, which begins with one. A segment ends at the first record
     that cannot be right.
     """
-    pieces: list[Ints] = []
+    pieces = []
     broken = 0
-    memory = words.data
     for start, end in segments:
-        broken += not _walk(words, memory, start, end, pieces)
-    position = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+        position, stop = walk(words, start, end)
+        pieces.append(position)
+        broken += stop < end
+    return index_at(words, np.concatenate(pieces) if pieces else np.zeros(0, np.int64), broken)
+
+
+def index_at(words: Words, position: Ints, broken: int = 0) -> RecordIndex:
+    """The records at these positions."""
     header = words[position]
     return RecordIndex(
         position=position,
@@ -57,14 +63,18 @@ def index_records(words: Words, segments: Sequence[tuple[int, int]]) -> RecordIn
     )
 
 
-def _walk(words: Words, memory: memoryview, start: int, end: int, pieces: list[Ints]) -> bool:
-    """Append the positions of the records in [start, end); False when the end is not reached by whole records."""
+def walk(words: Words, start: int, end: int) -> tuple[Ints, int]:
+    """Positions of the kernel's records in [start, end), and where they stop: at `end`, at a record that is not whole,
+    or at one of perf's own types (64 and above), whose sizes mean something else.
+    """
+    pieces: list[Ints] = []
     found: list[int] = []
+    memory = words.data
     position, last, alike = start, 0, 0
     while position < end:
-        size = memory[position] >> 48
-        step = size >> 3
-        if size & 7 or not 0 < step <= end - position:
+        header = memory[position]
+        step = header >> 51
+        if header >> 48 & 7 or not 0 < step <= end - position or header & 0xFFFFFFFF >= _FIRST_USER_TYPE:
             break
         found.append(position)
         position += step
@@ -72,22 +82,24 @@ def _walk(words: Words, memory: memoryview, start: int, end: int, pieces: list[I
         last = step
         if alike >= _RUN:
             # Samples mostly have one size, and a run of them need not be walked one by one.
-            run = _run_length(words[position : min(end, position + step * _LOOK_AHEAD) : step], size)
-            run = min(run, (end - position) // step)
+            run = min(
+                _run_length(words[position : position + step * _LOOK_AHEAD : step], step), (end - position) // step
+            )
             if run:
                 pieces += [np.array(found, np.int64), np.arange(position, position + run * step, step, dtype=np.int64)]
                 found.clear()
                 position += run * step
             alike = 0
     pieces.append(np.array(found, np.int64))
-    return position >= end
+    return np.concatenate(pieces), position
 
 
-def _run_length(headers: Words, size: int) -> int:
-    """How many of the headers, from the first one on, have that size."""
-    differs = (headers >> np.uint64(48)) != np.uint64(size)
-    first = int(differs.argmax()) if len(differs) else 0
-    return first if len(differs) and differs[first] else len(differs)
+def _run_length(headers: Words, step: int) -> int:
+    """How many of the headers, from the first one on, are of kernel records of that size."""
+    same = (headers >> np.uint64(48)) == np.uint64(step << 3)
+    same &= (headers & np.uint64(0xFFFFFFFF)) < np.uint64(_FIRST_USER_TYPE)
+    first = int(same.argmin()) if len(same) else 0
+    return first if len(same) and not same[first] else len(same)
 
 
 @dataclass(frozen=True)
@@ -227,11 +239,11 @@ def decode(words: Words, position: Ints, misc: Ints, size: Ints, layout: SampleL
         machine=layout.machine,
         source=words.view(np.uint8),
         identifier=(identifier if fields & abi.SAMPLE_IDENTIFIER else number)[keep],
-        time=time[keep].astype(np.int64),
+        time=_signed(time[keep]),
         process=process[keep],
         thread=thread[keep],
         cpu=cpu[keep],
-        period=np.minimum(period[keep], np.uint64((1 << 63) - 1)).astype(np.int64),
+        period=_signed(period[keep]),
         mode=(misc[keep] & abi.MISC_MODE).astype(np.uint8),
         address=address[keep],
         chain_offsets=offsets,
@@ -243,6 +255,12 @@ def decode(words: Words, position: Ints, misc: Ints, size: Ints, layout: SampleL
         stack_bytes=np.where(has_registers, stack_bytes[keep], 0),
         broken=len(position) - len(keep),
     )
+
+
+def _signed(values: Words) -> Ints:
+    """As signed numbers; what is too large is no time and no period, and becomes the largest."""
+    small: Words = np.minimum(values, np.uint64((1 << 63) - 1))
+    return small.astype(np.int64)
 
 
 def _halves(word: Words) -> tuple[Ints, Ints]:

@@ -11,7 +11,7 @@ from pytest_blcperf.capture.records import SampleLayout
 from pytest_blcperf.model.recording import Fork, Mapping, ThreadName
 
 MOST_RECORDS = 1_000_000
-"""More than that is no recording of something real; the rest is counted as broken."""
+"""More than that is no recording of something real. Whoever adds them asks for `room` and counts the rest as broken."""
 
 _MAP = struct.Struct("=iiQQQ")
 _MAP2_FILE = struct.Struct("=IIQQII")
@@ -20,19 +20,25 @@ _TASK = struct.Struct("=iiiiQ")
 _LOST = struct.Struct("=QQ")
 _U64 = struct.Struct("=Q")
 _PROT_EXEC = 4
+_LOST_TO_A_FILTER = 1 << 15
 _MAX_NAME = 4096
 _BUILD_ID_BYTES = 20
 
 
 @dataclass
 class SideBand:
-    """Everything but samples, as it comes in. `ended` holds (process, thread, time) of threads that exited."""
+    """Everything but samples, as it comes in. `ended` holds (process, thread, time) of threads that exited.
+
+    `lost` are records that rings had no room for, `lost_samples` samples that were lost elsewhere, or, in perf's
+    files, the same counted once more.
+    """
 
     mappings: list[Mapping] = field(default_factory=list)
     names: list[ThreadName] = field(default_factory=list)
     forks: list[Fork] = field(default_factory=list)
     ended: list[tuple[int, int, int]] = field(default_factory=list)
     lost: int = 0
+    lost_samples: int = 0
     throttled: int = 0
     broken: int = 0
 
@@ -42,13 +48,14 @@ class SideBand:
         if kind not in _READERS or 8 * trailer_words > len(body):
             self.broken += kind in _READERS
             return
-        if len(self.mappings) + len(self.names) + len(self.forks) + len(self.ended) >= MOST_RECORDS:
-            self.broken += 1
-            return
         try:
             _READERS[kind](self, misc, inner, time)
         except struct.error:
             self.broken += 1
+
+    def room(self) -> int:
+        """How many more records are taken."""
+        return max(MOST_RECORDS - sum(len(one) for one in (self.mappings, self.names, self.forks, self.ended)), 0)
 
     def _mmap(self, misc: int, body: bytes, time: int) -> None:
         if not misc & abi.MISC_MMAP_DATA:
@@ -88,8 +95,9 @@ class SideBand:
     def _lost(self, _misc: int, body: bytes, _time: int) -> None:
         self.lost += _LOST.unpack_from(body)[1]
 
-    def _lost_samples(self, _misc: int, body: bytes, _time: int) -> None:
-        self.lost += _U64.unpack_from(body)[0]
+    def _lost_samples(self, misc: int, body: bytes, _time: int) -> None:
+        if not misc & _LOST_TO_A_FILTER:
+            self.lost_samples += _U64.unpack_from(body)[0]
 
     def _throttle(self, _misc: int, _body: bytes, _time: int) -> None:
         self.throttled += 1
@@ -105,6 +113,9 @@ _READERS = {
     abi.RECORD_LOST_SAMPLES: SideBand._lost_samples,
     abi.RECORD_THROTTLE: SideBand._throttle,
 }
+
+KINDS = tuple(_READERS)
+"""The records that are noted; others may be passed over."""
 
 
 def text(name: bytes) -> str:

@@ -133,8 +133,11 @@ def readable_python() -> tuple[str, str]:
     pytest.skip("no interpreter here can be run by an unprivileged user: they lie under a private home directory")
 
 
-CHOSEN = "order_of_time or keep_beginning or exec or no_room or whole_system or kernel_mode or only_then"
-"""Of the recorder's tests: threads, children, exec, the ring, and what this user may not do."""
+CHOSEN = (
+    "order_of_time or keep_beginning or exec or no_room or whole_system or kernel_mode or only_then "
+    "or context_switches or page_faults or cpu_time or migrations"
+)
+"""Of the tests of the recorder and the counters: threads, children, exec, the ring, and what this user may not do."""
 
 
 def test_the_recorder_without_privileges(open_folder: Path) -> None:
@@ -143,7 +146,9 @@ def test_the_recorder_without_privileges(open_folder: Path) -> None:
     if int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) > 2 or probe.perf_refusal(1000) is not None:
         pytest.skip("perf_event_open is not allowed to unprivileged users here (kernel.perf_event_paranoid above 2)")
     python, path = readable_python()
-    tests = shutil.copy(Path(__file__).with_name("test_recorder_live.py"), open_folder)
+    tests = [
+        shutil.copy(Path(__file__).with_name(f"test_{name}_live.py"), open_folder) for name in ("recorder", "counters")
+    ]
 
     def prepare() -> None:
         # What most distributions allow: only the 516 KiB a CPU of kernel.perf_event_mlock_kb are left.
@@ -151,7 +156,7 @@ def test_the_recorder_without_privileges(open_folder: Path) -> None:
         drop_privileges()
 
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", CHOSEN, tests],
+        [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", CHOSEN, *tests],
         cwd=open_folder,
         env=environment(PYTHONPATH=path, HOME=str(open_folder)),
         preexec_fn=prepare,
@@ -162,4 +167,4 @@ def test_the_recorder_without_privileges(open_folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "may not be recorded by this user" in done.stdout
-    assert "6 passed, 1 skipped" in done.stdout
+    assert "14 passed, 3 skipped" in done.stdout
