@@ -45,7 +45,7 @@ class InFiles:
     def __init__(self, batch, spaces):
         self._batch = batch
         self._spaces = spaces
-        self._shift = np.array([mapping.offset - mapping.start for mapping in spaces.mappings], np.int64)
+        self._shift = np.array([(mapping.offset - mapping.start) % 2**64 for mapping in spaces.mappings], np.uint64)
         self.stacks = {}
         self.ends = {}
 
@@ -59,7 +59,7 @@ class InFiles:
             row = step.row[kept]
             address = step.pc[kept] - (~after_signal[row] & (depth > 0)).astype(np.uint64)
             mapping = self._spaces.locate(batch.process[sample[row]], batch.time[sample[row]], address)
-            shown = np.where(mapping >= 0, address.view(np.int64) + self._shift[mapping], address.view(np.int64))
+            shown = address + np.where(mapping >= 0, self._shift[mapping], np.uint64(0))
             for place, one in zip(row.tolist(), shown.tolist(), strict=True):
                 rows[place].append(one)
             after_signal[row] = unwound.history.rules.signal[step.rule[kept]]

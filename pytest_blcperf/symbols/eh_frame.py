@@ -380,7 +380,7 @@ def _numbers(data: Bytes, place: Ints, size: int, signed: bool) -> Words:
     number = np.zeros(len(place), np.uint64)
     for byte in range(size):
         number |= data[place + byte].astype(np.uint64) << np.uint64(8 * byte)
-    if signed and size < 8:
+    if signed and 0 < size < 8:
         sign = np.uint64(1 << 8 * size - 1)
         number = (number ^ sign) - sign
     return number

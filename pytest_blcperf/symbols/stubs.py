@@ -1,12 +1,10 @@
-"""Unwind tables of code that has none of its own: stubs of linkers, signal trampolines, stubs that a JIT makes.
+"""Unwind tables of code that may have none of its own: stubs of linkers, and signal trampolines.
 
-They are derived from the code itself, which is of few known shapes.
+They are derived from the code itself, which is of few known shapes. Those of a JIT's stubs come from whoever knows its
+stubs, as `extra` of `TableSource`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +24,6 @@ from pytest_blcperf.symbols.unwind_table import (
 
 MAX_CODE_BYTES = 32 << 20
 """Of code in which signal trampolines are looked for."""
-MAX_TEMPLATE_BYTES = 256
 
 _STUB_SECTIONS = (".plt", ".plt.sec", ".plt.bnd", ".plt.got")
 _STUB_BYTES = 16
@@ -42,76 +39,6 @@ _SIGRETURN = b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05"
 _SIGCONTEXT = 40
 """In `struct ucontext`, which the stack pointer points to there. asm/sigcontext.h has the order of registers."""
 _SIGCONTEXT_REGISTERS = (8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7, 16)
-
-
-class Instruction(NamedTuple):
-    """Bytes of an instruction that stubs consist of, and what it does to the stack: `grows` by bytes, `call`, `ret`;
-    `frame`: 1 where the frame pointer was just pushed, -1 where it is popped.
-    """
-
-    code: bytes
-    grows: int = 0
-    frame: int = 0
-    returns: bool = False
-
-
-_INSTRUCTIONS = (
-    Instruction(b"\xf3\x0f\x1e\xfa"),  # endbr64
-    Instruction(b"\x55", 8, 1),  # push %rbp
-    Instruction(b"\x5d", -8, -1),  # pop %rbp
-    Instruction(b"\x48\x89\xe5"),  # mov %rsp, %rbp
-    Instruction(b"\x48\x8b\xec"),  # the same, encoded the other way
-    Instruction(b"\x90"),  # nop
-    Instruction(b"\xc3", returns=True),  # ret
-    *(Instruction(b"\xff" + bytes([0xD0 + register])) for register in range(8)),  # call *%rax … call *%rdi
-    *(Instruction(b"\x41\xff" + bytes([0xD0 + register])) for register in range(8)),  # call *%r8 … call *%r15
-    *(Instruction(b"\x48\x83\xec" + bytes([size]), size) for size in range(0, 128, 8)),  # sub $size, %rsp
-    *(Instruction(b"\x48\x83\xc4" + bytes([size]), -size) for size in range(0, 128, 8)),  # add $size, %rsp
-)
-
-
-class StubRow(NamedTuple):
-    """From `offset` of a stub on, the CFA is the stack pointer + `cfa`; `fp` is where the frame pointer is kept,
-    counted from the CFA, 0 where it is unchanged.
-    """
-
-    offset: int
-    cfa: int
-    fp: int
-
-
-def template_rows(code: bytes) -> list[StubRow] | None:
-    """How to unwind a stub with this x86-64 code, which only calls and returns; None when it does anything else.
-
-    CPython's perf trampoline is one: what its stubs are copies of lies between the symbols `_Py_trampoline_func_start`
-    and `_Py_trampoline_func_end`, and differs between versions and builds.
-    """
-    rows = [StubRow(0, 8, 0)]
-    place = 0
-    while place < min(len(code), MAX_TEMPLATE_BYTES):
-        found = next((one for one in _INSTRUCTIONS if code.startswith(one.code, place)), None)
-        if found is None:
-            return None
-        place += len(found.code)
-        if found.returns:
-            return rows if rows[-1].cfa == 8 else None
-        if found.grows:
-            cfa = rows[-1].cfa + found.grows
-            fp = -cfa if found.frame > 0 else 0 if found.frame < 0 else rows[-1].fp
-            rows.append(StubRow(place, cfa, fp))
-    return None
-
-
-def stub_table(ranges: Iterable[tuple[int, int]], rows: list[StubRow]) -> UnwindTable:
-    """The table of copies of a stub at address ranges [start, end), to be given to `TableSource` as an extra one."""
-    frames = [_x86_frame(row.cfa, row.fp) for row in rows]
-    placed = []
-    for start, end in sorted(ranges):
-        placed += [(start + row.offset, number) for number, row in enumerate(rows) if start + row.offset < end]
-        placed.append((end, NOT_COVERED))
-    # A copy that begins where another one ends is not to be hidden by that end.
-    placed.sort(key=lambda row: row[1] != NOT_COVERED)
-    return table_of(X86_64.name, placed, rules_of(frames, (), X86_64.registers))
 
 
 def plt_table(elf: ElfFile, machine: Machine) -> UnwindTable:
@@ -168,8 +95,8 @@ def sigreturn_table(elf: ElfFile, machine: Machine) -> UnwindTable:
     return table_of(machine.name, rows, rules_of([_signal_frame()], _signal_expressions(), X86_64.registers))
 
 
-def _x86_frame(cfa: int, fp: int = 0) -> Frame:
-    kept = {X86_64.return_address: (OFFSET, -8)} | ({X86_64.frame_pointer: (OFFSET, fp)} if fp else {})
+def _x86_frame(cfa: int) -> Frame:
+    kept = {X86_64.return_address: (OFFSET, -8)}
     return Frame(
         (X86_64.stack_pointer, cfa), tuple(kept.get(register, (SAME, 0)) for register in range(X86_64.registers))
     )

@@ -264,11 +264,13 @@ class _Walk:
             self._by_history(rule, other[step.rule[other] == rule], step, after, depth)
 
     def _guess(self, which: Ints, step: Step, after: _Next, depth: int) -> None:
-        """Frame pointers rise to the outermost frame, where the frame pointer is 0 (System V ABI, AMD64, 3.4.1)."""
+        """The outermost frame has a frame pointer of 0 (System V ABI, AMD64, 3.4.1). The caller's one may be anything:
+        code with tables need not keep any.
+        """
         row, fp = step.row[which], step.fp[which]
         self._guessed[row] = np.where(self._guessed[row] < 0, depth, self._guessed[row])
-        rises = (fp >= step.sp[which]) & ((after.fp[which] > fp) | (after.fp[which] == 0))
-        stuck = ~rises | (after.end[which] != _GOING_ON) & (after.end[which] != COMPLETE)
+        end = after.end[which]
+        stuck = (fp < step.sp[which]) | ((end != _GOING_ON) & (end != COMPLETE))
         after.end[which[stuck]] = NO_TABLE
         if depth:
             after.end[which[fp == 0]] = COMPLETE
