@@ -18,8 +18,8 @@ from types import CodeType
 from pytest_blcperf.capture import python_code
 from pytest_blcperf.errors import PermissionDenied
 
-STUB_BYTES = 16
-"""How much of a stub to look at: they are 11 or 12 bytes long (Python/asm_trampoline.S), and 16 apart."""
+STUB_BYTES = 16 if os.uname().machine == "x86_64" else 32
+"""How far stubs are apart (Python/asm_trampoline.S). There may be nothing to read behind the last one."""
 
 _INDICES = 255
 

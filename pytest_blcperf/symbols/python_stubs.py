@@ -20,6 +20,9 @@ from pytest_blcperf.symbols.unwind_table import NOT_COVERED, OFFSET, SAME, Unwin
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
+STUB_BYTES = 32
+"""How much of a stub to look at; the longest known one has 20."""
+
 _X86_CALL_REGISTER = range(0xD0, 0xD8)
 _ARM = {
     0xD503233F: "hint",  # paciasp
