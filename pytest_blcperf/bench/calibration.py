@@ -178,7 +178,7 @@ def _tried_out(
             seen = profile.close()
     except BlcperfError as error:
         return error
-    ours = [function[0].endswith(_PROGRAM) or function[0] == "<straight>" for function in seen["functions"]]
+    ours = [function[0].endswith(_PROGRAM) for function in seen["functions"]]
     total = sum(seen["weight"])
     right = sum(
         weight
