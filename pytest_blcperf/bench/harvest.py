@@ -70,17 +70,22 @@ class BenchmarkHarvest:
 
 
 def _function(entry: Iterable[Any]) -> Function:
-    file, name, line, fingerprint = entry
-    return Function(str(file), str(name), int(line), str(fingerprint))
+    file, name, line, fingerprint, *kind = entry
+    return Function(str(file), str(name), int(line), str(fingerprint), *map(str, kind))
 
 
 def merge_profiles(profiles: Iterable[tuple[int, Mapping[str, Any]]]) -> Profile | None:
-    """Profiles of several launches, as workers send them, interned into one; None when there are none."""
+    """Profiles of several launches, as workers send them, interned into one; None when there are none.
+
+    What could not be taken is left out.
+    """
     functions: dict[Function, int] = {}
     stacks: dict[tuple[int, ...], int] = {}
     rows: dict[tuple[int, int], tuple[float, int]] = {}
     backend, self_time = "", True
     for launch, profile in profiles:
+        if profile.get("refused"):
+            continue
         backend, self_time = profile["backend"], self_time and profile["self_time"]
         numbers = [functions.setdefault(_function(entry), len(functions)) for entry in profile["functions"]]
         columns = zip(profile["stacks"], profile["weight"], profile["count"], strict=True)

@@ -12,6 +12,7 @@ from pytest_blcperf.bench.cpus import allowed_cpus
 from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
 from pytest_blcperf.bench.launch import Failure, LaunchData, run_launch
 from pytest_blcperf.bench.lockstep import Plan, SideData
+from pytest_blcperf.bench.outside import OutsideTools
 from pytest_blcperf.bench.suite import Item
 from pytest_blcperf.bench.worker_process import Side
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
@@ -44,6 +45,8 @@ class Measurement:
     clock: Callable[[], float]
     tell: Callable[[str], None]
     codes: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, OutsideTools] = field(default_factory=dict)
+    """By interpreter, what backends need that look from outside."""
     failures: dict[str, dict[str, Failure]] = field(default_factory=dict)
     """Id → side name → why it gave nothing; such a benchmark takes part in no further launch."""
     reports: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
@@ -133,7 +136,7 @@ class Measurement:
         return Conditions(index, phase, seed, cpus[index % len(cpus)] if cpus else None)
 
     def _run(self, sides: Sequence[Side], ids: Sequence[str], conditions: Conditions) -> LaunchData:
-        plans: dict[str, Plan | None] = {self._items[i].nodeid: self._plan(i, conditions) for i in ids}
+        plans: dict[str, Plan | None] = {self._items[i].nodeid: self._plan(i, conditions, sides) for i in ids}
         start = self.clock()
         launch = run_launch(
             sides,
@@ -148,7 +151,7 @@ class Measurement:
             self._spent[identifier] += launch.seconds.get(self._items[identifier].nodeid, 0.0) + max(0.0, start_up)
         return launch
 
-    def _plan(self, identifier: str, conditions: Conditions) -> Plan:
+    def _plan(self, identifier: str, conditions: Conditions, sides: Sequence[Side]) -> Plan:
         settings = self._items[identifier].settings
         return Plan(
             rounds=settings.rounds,
@@ -160,6 +163,7 @@ class Measurement:
             seconds=settings.max_time / (3 * max(1, settings.launches)),
             iterations=self._iterations.get(identifier),
             cpus=None if conditions.cpu is None else (conditions.cpu,),
+            tools=tuple(self.tools.get(side.python, OutsideTools((side.python,))) for side in sides),
         )
 
     def _take(self, identifier: str, conditions: Conditions, data: Sequence[SideData]) -> None:

@@ -90,7 +90,8 @@ def python() -> Probe:
 
 def profiling() -> Probe:
     """Which backend can sample this very process."""
-    from pytest_blcperf.capture.probe import TIMER, choose
+    from pytest_blcperf.capture.backends import TIMER
+    from pytest_blcperf.capture.probe import choose
 
     reason = "profiles: which function got dearer"
     try:
