@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 from pytest_blcperf.bench.fixture import call_once
@@ -143,11 +142,13 @@ class Target:
     def _on_count(self, request: Request) -> Answer:
         """Calls per iteration, `repeat` times over, so that the controller can see whether they are the same."""
         passes = []
-        codes: dict[CodeType, int] = {}
+        functions: dict[tuple[str, str, int, str], int] = {}
         for _ in range(int(request["repeat"])):
             counted = count_calls(lambda: self._round(1), run_iterations.__code__)
-            passes.append([[codes.setdefault(code, len(codes)), calls] for code, calls in counted.items()])
-        return {"functions": [describe(code, self._roots) for code in codes], "passes": passes}
+            described = [(describe(code, self._roots), calls) for code, calls in counted.items()]
+            described += [(function.describe(self._roots), calls) for function, calls in counted.c_calls]
+            passes.append([[functions.setdefault(one, len(functions)), calls] for one, calls in described])
+        return {"functions": list(functions), "passes": passes}
 
 
 def profile_data(samples: Samples, target: str, roots: Roots) -> Answer:

@@ -183,8 +183,10 @@ def _calls(calls: dict[Function, float], function: Function | None, *, called: b
 
 def _code_changed(base: Function | None, head: Function | None, *, counted: bool) -> bool | None:
     if base is None or head is None:
-        # Only a count of every function proves that it is not there; a profile may just have missed it.
-        return True if counted else None
+        # Only a count of every function proves that it is not there; a profile may just have missed it. A function in
+        # C, which has no fingerprint, is there whether it is called or not.
+        only = head or base
+        return True if counted and only is not None and only.fingerprint else None
     return base.fingerprint != head.fingerprint if base.fingerprint and head.fingerprint else None
 
 

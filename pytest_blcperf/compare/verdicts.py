@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_blcperf.compare import reason
 from pytest_blcperf.compare.blame import follows_from, moved_within
 from pytest_blcperf.compare.decide import detectable
-from pytest_blcperf.compare.explain import explain
+from pytest_blcperf.compare.explain import changed_calls, explain
 from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, tests
 from pytest_blcperf.model.comparison import SELF, TOTAL
 from pytest_blcperf.model.function import Function
@@ -62,6 +62,7 @@ def verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
         p=findings.slower.get(own.hypothesis),
         detectable=None if trial.incomparable else detectable(own.estimate, own.limits.threshold),
         changed_code=_changed_code(trial),
+        changed_calls=changed_calls(trial.base, trial.head),
         threshold=trial.settings.threshold,
         gate=trial.settings.gate,
         warnings=tuple(moved.values()),

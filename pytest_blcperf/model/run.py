@@ -50,7 +50,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Counts:
-    """The counting pass: calls per iteration of every Python function, and whether repeating it gave the same."""
+    """The counting pass: calls per iteration of every function, those of C too, and whether repeating gave the same."""
 
     calls: tuple[Count, ...]
     deterministic: bool

@@ -60,6 +60,10 @@ def _benchmark(verdict: BenchmarkVerdict) -> dict[str, Any]:
         "measured": None if verdict.comparison is None else _comparison(verdict.comparison),
         "functions": [_function(one, verdict) for one in verdict.functions],
         "changed_code": [_named(function) for function in verdict.changed_code],
+        "changed_calls": [
+            {**_named(one.function), "base": _number(one.base), "head": _number(one.head)}
+            for one in verdict.changed_calls
+        ],
         "warnings": _warnings(verdict.warnings),
     }
 

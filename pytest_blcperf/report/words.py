@@ -204,6 +204,9 @@ def remarks(verdict: BenchmarkVerdict) -> list[str]:
     changed = _changed_elsewhere(verdict)
     if changed:
         found.append(f"changed code that it runs: {', '.join(changed)}")
+    called = _changed_calls(verdict)
+    if called:
+        found.append(f"calls per iteration that changed: {', '.join(called)}")
     if verdict.outcome is Outcome.REGRESSED and not verdict.fails:
         found.append(f"does not fail the test: gate is {clean(verdict.gate, 20)}")
     if verdict.comparison is not None and verdict.comparison.io_bound:
@@ -218,6 +221,17 @@ def _changed_elsewhere(verdict: BenchmarkVerdict) -> list[str]:
         return []
     listed = [f"{clean(one.name, 80)} ({clean(one.location, 120)})" for one in verdict.changed_code[:3]]
     more = len(verdict.changed_code) - len(listed)
+    return [*listed, f"{more} more"] if more else listed
+
+
+def _changed_calls(verdict: BenchmarkVerdict) -> list[str]:
+    """Where the counts of a verdict that needs explaining differ, but for guilty functions; at most three."""
+    if verdict.outcome not in (Outcome.REGRESSED, Outcome.INCONCLUSIVE):
+        return []
+    shown = {one.comparison.function for one in verdict.guilty}
+    changes = [one for one in verdict.changed_calls if one.function not in shown]
+    listed = [f"{clean(one.function.name, 80)} {quantity(one.base)} → {quantity(one.head)}" for one in changes[:3]]
+    more = len(changes) - len(listed)
     return [*listed, f"{more} more"] if more else listed
 
 
