@@ -1,0 +1,1 @@
+"""What is profiled: processes, containers, hosts; and what this machine allows."""
