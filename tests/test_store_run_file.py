@@ -98,6 +98,16 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.blcperf").read_bytes() == (tmp_path / "b.blcperf").read_bytes()
 
 
+def test_kinds_of_code_are_kept(tmp_path: Path) -> None:
+    profile = sample_profile()
+    kinds = ["native", *("python" for _ in profile.functions[1:])]
+    functions = tuple(replace(one, kind=kind) for one, kind in zip(profile.functions, kinds, strict=True))
+    run_file.write(with_benchmark(profile=replace(profile, functions=functions)), tmp_path / "x.blcperf")
+    read = run_file.read(tmp_path / "x.blcperf").benchmarks[0].profile
+    assert read is not None
+    assert [one.kind for one in read.functions] == kinds
+
+
 def test_without_profiles_the_rest_is_read() -> None:
     run = run_file.read(SAMPLE, profiles=False)
     assert [benchmark.profile for benchmark in run.benchmarks] == [None, None]
@@ -244,6 +254,8 @@ CASES: list[tuple[str, str, tuple[Any, ...], Any]] = [
         ("functions",),
         {"file": ["f"] * 4, "name": ["g"] * 4, "line": [1] * 4, "fingerprint": [""] * 4},
     ),
+    ("a kind of code that is not there", PROFILE, ("functions", "kind"), ["python"] * 3 + ["perl"]),
+    ("a column of kinds too short", PROFILE, ("functions", "kind"), ["native"]),
     ("negative time", "run.json", ("benchmarks", 0, "launches", 0, "rounds", "cpu_ns", 0), -1),
     ("no iterations", "run.json", ("benchmarks", 0, "launches", 0, "rounds", "iterations", 0), 0),
     ("a bool for a number", "run.json", ("benchmarks", 0, "line"), True),

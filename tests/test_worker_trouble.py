@@ -152,7 +152,14 @@ def start_long_gate(repo: GitRepo) -> subprocess.Popen[str]:
     repo.write({"benchmarks/test_bad.py": IMPORTS + spin}).commit()
     command = [sys.executable, "-m", "pytest", "--blcperf", "--blcperf-baseline=main", *QUICK]
     process = subprocess.Popen(
-        command, cwd=repo.path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=repo.path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Shells start background jobs with SIGINT ignored, and a test session run as one would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     wait_until(lambda: flag.exists() and len(workers_of(process)) == 2)
     assert any(child.name() == "sleep" for child in tree_of(process))

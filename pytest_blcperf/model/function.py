@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-KINDS = ("python", "native", "kernel", "jit")
+PYTHON, NATIVE, KERNEL, JIT = KINDS = ("python", "native", "kernel", "jit")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Function:
     name: str
     line: int = field(default=0, compare=False)
     fingerprint: str = field(default="", compare=False)
-    kind: str = field(default="python", compare=False)
+    kind: str = field(default=PYTHON, compare=False)
 
     @property
     def location(self) -> str:

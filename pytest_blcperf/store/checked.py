@@ -121,6 +121,10 @@ class Fields:
         except KeyError:
             raise MalformedError(f"{self.place(key)} is missing") from None
 
+    def has(self, key: str) -> bool:
+        """Whether the member is there: those that came later within a version may be missing."""
+        return key in self._value
+
     def text(self, key: str, pattern: str | None = None, limit: int = TEXT_LIMIT) -> str:
         """A string of at most `limit` characters that matches `pattern` as a whole."""
         value = _text(self.get(key), self.place(key), limit)

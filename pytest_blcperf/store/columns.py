@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.function import KINDS, PYTHON, Function
 from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import Count, Counts, Round
-from pytest_blcperf.store.checked import Fields, MalformedError, bounded, same_length, unique
+from pytest_blcperf.store.checked import Fields, MalformedError, bounded, same_length, show, unique
 
 PROFILE_SCHEMA = "blcperf.profile/1"
 
@@ -54,13 +54,16 @@ def rounds_from_columns(fields: Fields) -> tuple[Round, ...]:
 
 
 def functions_to_columns(functions: Sequence[Function]) -> dict[str, Any]:
-    """`{"file": […], "name": […], "line": […], "fingerprint": […]}`."""
-    return {
+    """`{"file": […], "name": […], "line": […], "fingerprint": […]}`, and `"kind"` unless all are Python functions."""
+    columns: dict[str, Any] = {
         "file": [bounded(item.file) for item in functions],
         "name": [bounded(item.name) for item in functions],
         "line": [int(item.line) for item in functions],
         "fingerprint": [bounded(item.fingerprint) for item in functions],
     }
+    if any(item.kind != PYTHON for item in functions):
+        columns["kind"] = [item.kind for item in functions]
+    return columns
 
 
 def functions_from_columns(fields: Fields) -> tuple[Function, ...]:
@@ -73,7 +76,18 @@ def functions_from_columns(fields: Fields) -> tuple[Function, ...]:
     )
     same_length(fields.where, *columns)
     unique(zip(*columns, strict=True), fields.where)
-    return tuple(map(Function, *columns))
+    return tuple(map(Function, *columns, _kinds(fields, len(columns[0]))))
+
+
+def _kinds(fields: Fields, number: int) -> list[str]:
+    if not fields.has("kind"):
+        return [PYTHON] * number
+    kinds = fields.texts("kind")
+    same_length(fields.where, range(number), kinds)
+    unknown = set(kinds) - set(KINDS)
+    if unknown:
+        raise MalformedError(f"{fields.place('kind')}: expected one of {', '.join(KINDS)}, not {show(min(unknown))}")
+    return kinds
 
 
 def counts_to_columns(counts: Counts) -> dict[str, Any]:
