@@ -21,6 +21,7 @@ from pytest_blcperf.bench.target import Target
 from pytest_blcperf.capture.c_functions import BUILTIN, CFunction
 from pytest_blcperf.capture.call_counts import CallCounts, count_calls
 from pytest_blcperf.capture.functions import Roots
+from pytest_blcperf.model.function import NATIVE, PYTHON
 
 
 def leaf():
@@ -402,13 +403,13 @@ def test_names_of_c_functions_hold_the_module_and_files_no_interpreter():
     strange.__file__ = 5
     described = [CFunction(owner, "scan").describe(roots) for owner in (module, stable, source, strange)]
     assert described == [
-        ("<site>/fast/speedups.so", "fast.speedups.scan", 0, ""),
-        ("<site>/stable.so", "stable.scan", 0, ""),
-        (BUILTIN, "source.scan", 0, ""),
-        (BUILTIN, "strange.scan", 0, ""),
+        ("<site>/fast/speedups.so", "fast.speedups.scan", 0, "", NATIVE),
+        ("<site>/stable.so", "stable.scan", 0, "", NATIVE),
+        (BUILTIN, "source.scan", 0, "", NATIVE),
+        (BUILTIN, "strange.scan", 0, "", NATIVE),
     ]
-    assert CFunction(Rows, "append").describe(roots) == (BUILTIN, "list.append", 0, "")
-    assert CFunction(len, "len").describe(roots) == (BUILTIN, "len", 0, "")
+    assert CFunction(Rows, "append").describe(roots) == (BUILTIN, "list.append", 0, "", NATIVE)
+    assert CFunction(len, "len").describe(roots) == (BUILTIN, "len", 0, "", NATIVE)
 
 
 def test_a_target_counts_both_kinds_twice_and_names_them():
@@ -420,3 +421,5 @@ def test_a_target_counts_both_kinds_twice_and_names_them():
     assert calls["tests/test_capture_calls.py", "call_c"] == 1
     assert calls[BUILTIN, "list.append"] == 3
     assert calls[BUILTIN, "re.Pattern.match"] == 2
+    kinds = {count.function.name: count.function.kind for count in counts.calls}
+    assert (kinds["call_c"], kinds["list.append"]) == (PYTHON, NATIVE)

@@ -12,7 +12,7 @@ from pytest_blcperf.compare.compare import MOST_FUNCTIONS, compare_benchmark, si
 from pytest_blcperf.compare.decide import below_margin, detectable, launches_needed, p_above, p_below, upper_change
 from pytest_blcperf.compare.explain import changed_calls, explain
 from pytest_blcperf.model.comparison import SELF, TOTAL, BenchmarkComparison, Estimate, FunctionComparison
-from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.function import NATIVE, Function
 from pytest_blcperf.model.run import Benchmark, Count, Counts
 from pytest_blcperf.settings import FunctionRule, Settings
 
@@ -199,7 +199,8 @@ def test_what_could_be_seen_and_what_it_would_take() -> None:
     assert launches_needed(Estimate(0.09, 0.02, 11), 12, 0.05, 0.001) == 46
 
 
-APPEND, SQRT = Function("<builtin>", "list.append"), Function("<stdlib>/lib-dynload/math.so", "math.sqrt")
+APPEND = Function("<builtin>", "list.append", kind=NATIVE)
+SQRT = Function("<stdlib>/lib-dynload/math.so", "math.sqrt", kind=NATIVE)
 
 
 def counted(side: Benchmark, exact: bool = True, **calls: float) -> Benchmark:

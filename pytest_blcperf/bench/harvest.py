@@ -70,8 +70,8 @@ class BenchmarkHarvest:
 
 
 def _function(entry: Iterable[Any]) -> Function:
-    file, name, line, fingerprint = entry
-    return Function(str(file), str(name), int(line), str(fingerprint))
+    file, name, line, fingerprint, *kind = entry
+    return Function(str(file), str(name), int(line), str(fingerprint), *map(str, kind))
 
 
 def merge_profiles(profiles: Iterable[tuple[int, Mapping[str, Any]]]) -> Profile | None:

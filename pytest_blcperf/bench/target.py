@@ -142,10 +142,12 @@ class Target:
     def _on_count(self, request: Request) -> Answer:
         """Calls per iteration, `repeat` times over, so that the controller can see whether they are the same."""
         passes = []
-        functions: dict[tuple[str, str, int, str], int] = {}
+        functions: dict[tuple[str | int, ...], int] = {}
         for _ in range(int(request["repeat"])):
             counted = count_calls(lambda: self._round(1), run_iterations.__code__)
-            described = [(describe(code, self._roots), calls) for code, calls in counted.items()]
+            described: list[tuple[tuple[str | int, ...], int]] = [
+                (describe(code, self._roots), calls) for code, calls in counted.items()
+            ]
             described += [(function.describe(self._roots), calls) for function, calls in counted.c_calls]
             passes.append([[functions.setdefault(one, len(functions)), calls] for one, calls in described])
         return {"functions": list(functions), "passes": passes}

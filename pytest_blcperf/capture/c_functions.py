@@ -12,6 +12,7 @@ from types import BuiltinFunctionType, ClassMethodDescriptorType, MethodDescript
 from typing import Any, NamedTuple
 
 from pytest_blcperf.capture.functions import Roots, normal_file
+from pytest_blcperf.model.function import NATIVE
 
 BUILTIN = "<builtin>"
 """The file of what the interpreter itself holds, or whose extension module Python does not tell."""
@@ -32,9 +33,8 @@ class CFunction(NamedTuple):
     owner: Any
     name: str
 
-    def describe(self, roots: Roots) -> tuple[str, str, int, str]:
-        """(file, qualified name, 0, ""), as in `model.function.Function`; of C code neither line nor fingerprint is
-        known.
+    def describe(self, roots: Roots) -> tuple[str, str, int, str, str]:
+        """(file, qualified name, 0, "", "native"), as in `model.function.Function`; neither line nor fingerprint is known.
 
         `math.sqrt` of `<stdlib>/lib-dynload/math.so`, `list.append` and `collections.deque.append` of `<builtin>`: the
         module is part of the name, the tag of the interpreter no part of the file.
@@ -49,7 +49,7 @@ class CFunction(NamedTuple):
         else:
             module, name = str(owner.__module__ or "builtins"), self.name
             home = sys.modules.get(module)
-        return _file(home, roots), name if module == "builtins" else f"{module}.{name}", 0, ""
+        return _file(home, roots), name if module == "builtins" else f"{module}.{name}", 0, "", NATIVE
 
 
 def owner_of(function: Callable[..., object]) -> Any:

@@ -19,7 +19,7 @@ from pytest_blcperf.compare.estimate import (
 )
 from pytest_blcperf.compare.shares import Mask, Tally, tally
 from pytest_blcperf.model.comparison import SELF, TOTAL, BenchmarkComparison, Estimate, FunctionComparison
-from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.function import PYTHON, Function
 from pytest_blcperf.model.profile import Floats
 from pytest_blcperf.model.run import Benchmark
 from pytest_blcperf.model.warning import Warning
@@ -183,10 +183,10 @@ def _calls(calls: dict[Function, float], function: Function | None, *, called: b
 
 def _code_changed(base: Function | None, head: Function | None, *, counted: bool) -> bool | None:
     if base is None or head is None:
-        # Only a count of every function proves that it is not there; a profile may just have missed it. A function in
-        # C, which has no fingerprint, is there whether it is called or not.
+        # Only a count of every function proves that it is not there; a profile may just have missed it. Compiled code
+        # is there whether Python calls it or not.
         only = head or base
-        return True if counted and only is not None and only.fingerprint else None
+        return True if counted and only is not None and only.kind == PYTHON else None
     return base.fingerprint != head.fingerprint if base.fingerprint and head.fingerprint else None
 
 
