@@ -34,7 +34,7 @@ class CFunction(NamedTuple):
     name: str
 
     def describe(self, roots: Roots) -> tuple[str, str, int, str, str]:
-        """(file, qualified name, 0, "", "native"), as in `model.function.Function`; neither line nor fingerprint is known.
+        """(file, qualified name, 0, "", "native"), as in `model.function.Function`: C code has no line or fingerprint.
 
         `math.sqrt` of `<stdlib>/lib-dynload/math.so`, `list.append` and `collections.deque.append` of `<builtin>`: the
         module is part of the name, the tag of the interpreter no part of the file.
