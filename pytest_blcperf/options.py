@@ -242,9 +242,9 @@ OPTIONS: tuple[Option, ...] = (
         "backend",
         str,
         "auto",
-        "how profiles are taken: perf-signal (needs perf_event_open), timer (works everywhere, inclusive time only) "
-        "(default: auto, the best that works here)",
-        choices=("auto", "perf-signal", "timer"),
+        "how profiles are taken: perf-signal (needs perf_event_open), timer (works everywhere, inclusive time only), "
+        "callgrind (counts instructions under valgrind, exactly and slowly) (default: auto, the best that works here)",
+        choices=("auto", "perf-signal", "timer", "callgrind"),
     ),
     Option(
         "delay_start",

@@ -12,13 +12,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf.bench.fixture import call_once
 from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.call_counts import count_calls
 from pytest_blcperf.capture.functions import Roots, describe
 from pytest_blcperf.capture.samples import Sampler, Samples
+
+if TYPE_CHECKING:
+    from pytest_blcperf.capture.callgrind import InstructionCounter
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -151,6 +154,30 @@ class Target:
             described += [(function.describe(self._roots), calls) for function, calls in counted.c_calls]
             passes.append([[functions.setdefault(one, len(functions)), calls] for one, calls in described])
         return {"functions": list(functions), "passes": passes}
+
+    def _on_instructions(self, request: Request) -> Answer:
+        """Instructions of some iterations, where this process runs under callgrind."""
+        from pytest_blcperf.capture.callgrind import InstructionCounter
+
+        counter = InstructionCounter(self._roots)
+        run = partial(self._instructions, counter)
+        return counter.count(run, run_iterations.__code__, int(request["iterations"]), int(request["repeat"]))
+
+    def _instructions(self, counter: InstructionCounter, iterations: int) -> int:
+        if self._setup is None or not iterations:
+            counter.start()
+            run_iterations(self._call, iterations)
+            counter.stop()
+            return 1
+        for _ in repeat(None, iterations):
+            args, kwargs = self._setup()
+            call = partial(self._call, *args, **kwargs)
+            counter.start()
+            run_iterations(call, 1)
+            counter.stop()
+            if self._teardown is not None:
+                self._teardown(*args, **kwargs)
+        return iterations
 
 
 def profile_data(samples: Samples, target: str, roots: Roots) -> Answer:

@@ -57,6 +57,27 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class InstructionLaunch:
+    """Instructions of one benchmark in one process under callgrind: in each repetition, of `iterations` together."""
+
+    index: int
+    hash_seed: int
+    iterations: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Instructions counted by callgrind. The same index on both sides means the same hash seed.
+
+    The profile's weights and samples are instructions per iteration; its launches are those indices.
+    """
+
+    launches: tuple[InstructionLaunch, ...]
+    profile: Profile
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """One benchmark of a run. `id` is its node id relative to the repository; `code` a hash of the test function."""
 
@@ -72,6 +93,7 @@ class Benchmark:
     extra_info: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
     warnings: tuple[Warning, ...] = ()
+    instructions: Instructions | None = None
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,8 @@ class BenchmarkVerdict:
     warnings: tuple[Warning, ...] = ()
     changed_code: tuple[Function, ...] = ()
     """Functions that the benchmark runs and whose code differs between the sides, those with most time first."""
+    instructions: BenchmarkComparison | None = None
+    """The same benchmark in instructions, where callgrind counted them."""
     changed_calls: tuple[CallChange, ...] = ()
     """Where exact counts differ between the sides, the largest difference first."""
 
