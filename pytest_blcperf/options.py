@@ -244,11 +244,11 @@ OPTIONS: tuple[Option, ...] = (
         "auto",
         "how profiles are taken: perf-bytecode, perf-trampoline (Python 3.12 on) or perf-signal (these need "
         "perf_event_open), profiling.sampling (3.15) or py-spy (these read the process's memory), timer (works "
-        "everywhere, inclusive time only) "
+        "everywhere, inclusive time only), callgrind (counts instructions under valgrind, exactly and slowly) "
         "(default: auto, the best that works here)",
         choices=(
             *("auto", "perf-bytecode", "perf-trampoline", "perf-signal"),
-            *("profiling.sampling", "py-spy", "timer"),
+            *("profiling.sampling", "py-spy", "timer", "callgrind"),
         ),
     ),
     Option(

@@ -24,6 +24,7 @@ from pytest_blcperf.bench.scratch import scratch_folder
 from pytest_blcperf.bench.source_roots import source_roots
 from pytest_blcperf.bench.suite import Item, Suite
 from pytest_blcperf.bench.worker_process import Side
+from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.gate import Hypothesis, Step
@@ -81,6 +82,7 @@ class Session:
         items = [item for item in self.suite.items if item.id not in found.failures]
         measurement = self._measurement([head], items, found, scratch)
         measurement.measure([item.id for item in items], self.settings.launches, LOOK)
+        self._count_instructions(measurement)
         outcome = self._outcome(found, measurement)
         outcome.run = self._run("head", head, measurement, 0)
         if choice is not None and choice.run is not None:
@@ -146,11 +148,16 @@ class Session:
         if candidates:
             self.tell(f"{_count(len(candidates), 'benchmark')} looked slower: confirming with fresh launches")
             measurement.measure(list(candidates), CONFIRM_LAUNCHES * self.settings.launches, CONFIRM)
+        self._count_instructions(measurement)
         ids = [item.id for item in measurement.items]
         return [
             gate.lockstep_trial(base, head, settings[id_], candidates.get(id_, ()))
             for id_, base, head in _both(measurement, ids)
         ]
+
+    def _count_instructions(self, measurement: Measurement) -> None:
+        if measurement.backend == CALLGRIND:
+            measurement.count_instructions([item.id for item in measurement.items])
 
     def _discover(self, sides: Sequence[Side], items: Sequence[Item], scratch: Path) -> list[SideFindings]:
         return discover(sides, items, scratch, self.settings.timeout, self.clock)

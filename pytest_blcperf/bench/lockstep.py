@@ -58,6 +58,8 @@ class SideData:
     rounds: list[Round] = field(default_factory=list)
     profile: Mapping[str, Any] | None = None
     counts: Mapping[str, Any] | None = None
+    instructions: Mapping[str, Any] | None = None
+    """What `InstructionCounter.count` gave, in a launch under callgrind."""
 
 
 def drive(sides: Sequence[Requester], plan: Plan, seed: int, clock: Callable[[], float]) -> tuple[list[SideData], int]:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf.bench.fixture import call_once
 from pytest_blcperf.capture import probe
@@ -23,6 +22,9 @@ from pytest_blcperf.capture.functions import Roots, describe
 from pytest_blcperf.capture.observed import Observed
 from pytest_blcperf.capture.samples import Sampler, Samples
 from pytest_blcperf.errors import BlcperfError
+
+if TYPE_CHECKING:
+    from pytest_blcperf.capture.callgrind import InstructionCounter
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -174,11 +176,39 @@ class Target:
     def _on_count(self, request: Request) -> Answer:
         """Calls per iteration, `repeat` times over, so that the controller can see whether they are the same."""
         passes = []
-        codes: dict[CodeType, int] = {}
+        functions: dict[tuple[str | int, ...], int] = {}
         for _ in range(int(request["repeat"])):
             counted = count_calls(lambda: self._round(1), run_iterations.__code__)
-            passes.append([[codes.setdefault(code, len(codes)), calls] for code, calls in counted.items()])
-        return {"functions": [describe(code, self._roots) for code in codes], "passes": passes}
+            described: list[tuple[tuple[str | int, ...], int]] = [
+                (describe(code, self._roots), calls) for code, calls in counted.items()
+            ]
+            described += [(function.describe(self._roots), calls) for function, calls in counted.c_calls]
+            passes.append([[functions.setdefault(one, len(functions)), calls] for one, calls in described])
+        return {"functions": list(functions), "passes": passes}
+
+    def _on_instructions(self, request: Request) -> Answer:
+        """Instructions of some iterations, where this process runs under callgrind."""
+        from pytest_blcperf.capture.callgrind import InstructionCounter
+
+        counter = InstructionCounter(self._roots)
+        run = partial(self._instructions, counter)
+        return counter.count(run, run_iterations.__code__, int(request["iterations"]), int(request["repeat"]))
+
+    def _instructions(self, counter: InstructionCounter, iterations: int) -> int:
+        if self._setup is None or not iterations:
+            counter.start()
+            run_iterations(self._call, iterations)
+            counter.stop()
+            return 1
+        for _ in repeat(None, iterations):
+            args, kwargs = self._setup()
+            call = partial(self._call, *args, **kwargs)
+            counter.start()
+            run_iterations(call, 1)
+            counter.stop()
+            if self._teardown is not None:
+                self._teardown(*args, **kwargs)
+        return iterations
 
 
 def profile_data(samples: Samples, target: str, roots: Roots) -> Answer:
