@@ -102,7 +102,9 @@ class Resolver:
         item = frames.object.astype(np.int64)
         inside = frames.address - frames.caller.astype(np.uint64)
         owners = _owners(code, mappings)
-        jits: dict[int, tuple[JitNames, Ints]] = {}
+        # A runtime has many mappings without a file, and one list of names for all of them.
+        by_process: dict[int, JitNames] = {}
+        jits: dict[int, tuple[JitNames, list[Ints]]] = {}
         for one, rows in _groups(item):
             if one == _KERNEL_OBJECT:
                 self._name_kernel(found, rows, inside[rows])
@@ -111,10 +113,12 @@ class Resolver:
             elif code.objects[one].elf is not None:
                 self._name_file(found, rows, inside[rows], code.objects[one])
             else:
-                jit = jit_names(owners[one], mappings, self._live, self._proc)
+                jit = by_process.get(owners[one])
+                if jit is None:
+                    jit = by_process[owners[one]] = jit_names(owners[one], mappings, self._live, self._proc)
                 _name_memory(found, rows, inside[rows], code.objects[one], jit)
                 if jit.replaced:
-                    jits[one] = jit, rows
+                    jits.setdefault(owners[one], (jit, []))[1].append(rows)
         return found.finished(self._demangler, jits, inside)
 
     def _name_kernel(self, found: _Found, rows: Ints, addresses: Words) -> None:
@@ -273,12 +277,12 @@ def _owners(code: MappedCode, mappings: Sequence[Mapping]) -> dict[int, int]:
 class _Replaced:
     """Frames whose function depends on when they were seen."""
 
-    def __init__(self, jits: Iterable[tuple[JitNames, Ints]], inside: Words, numbers: dict[str, int]) -> None:
+    def __init__(self, jits: Iterable[tuple[JitNames, list[Ints]]], inside: Words, numbers: dict[str, int]) -> None:
         self._spaces: list[tuple[Ints, AddressSpaces, Ints]] = []
         self._inside = inside
         for jit, rows in jits:
             function = np.array([numbers[code.name] for code in jit.codes], np.int64)
-            self._spaces.append((rows, jit.spaces(), function))
+            self._spaces.append((np.concatenate(rows), jit.spaces(), function))
 
     def functions(self, frames: Ints, time: Ints, otherwise: Ints) -> Ints:
         found = otherwise[frames]
@@ -329,7 +333,7 @@ class _Found:
     def warn(self, code: str, text: str) -> None:
         self._warnings[Warning(code, text)] = None
 
-    def finished(self, demangler: Demangler, jits: dict[int, tuple[JitNames, Ints]], inside: Words) -> FrameNames:
+    def finished(self, demangler: Demangler, jits: dict[int, tuple[JitNames, list[Ints]]], inside: Words) -> FrameNames:
         codes = [code.name for jit, _ in jits.values() for code in jit.codes]
         names = demangler.all([*(function.name for _, function in self._pending), *codes])
         numbers: dict[Function, int] = {}
@@ -344,8 +348,8 @@ class _Found:
         }
         later = _Replaced(jits.values(), inside, by_code) if jits else None
         replaced = np.zeros(len(self._function), np.bool_)
-        for _, rows in jits.values():
-            replaced[rows] = True
+        for _, several in jits.values():
+            replaced[np.concatenate(several)] = True
         return FrameNames(
             # Several functions of a file may have one name; their code is unchanged when that of all is.
             functions=tuple(
