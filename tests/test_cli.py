@@ -400,3 +400,8 @@ def test_doctor_sees_a_shallow_clone(blcperf: Command, tmp_path: Path, monkeypat
     assert "~ repository: a shallow clone" in blcperf("doctor", "--quiet")[1]
     monkeypatch.chdir(origin.path)
     assert "✓ repository: the whole history" in blcperf("doctor")[1]
+
+
+def test_compare_writes_the_html_page(blcperf: Command, project: Path) -> None:
+    assert blcperf("compare", "main", "main", "--no-fail", "--quiet", "--html", "out/page.html") == (0, "", "")
+    assert "<title>" in (project / "out" / "page.html").read_text(encoding="utf-8")
