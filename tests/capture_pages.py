@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from report_pages import MACHINE, many_stacks
@@ -106,6 +107,7 @@ def function(name: str) -> Function:
     return Function(KERNEL, name, kind="kernel")
 
 
+@cache
 def service(seed: int = 1) -> Capture:
     """The capture described above: about 40,000 samples at 1 kHz a thread."""
     random = np.random.default_rng(seed)

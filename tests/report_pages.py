@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,7 @@ def changed(costs: Mapping[str, float], factor: float, leaf: str) -> dict[str, f
     return {stack: cost * (factor if stack.split()[0] == leaf else 1) for stack, cost in costs.items()}
 
 
+@cache
 def runs() -> tuple[Run, Run]:
     """Base and head of one lockstep measurement: `text` dearer in one benchmark, `escape` cheaper in another."""
     plain = {stack: cost / 3 for stack, cost in ARTICLE.items() if not stack.startswith(("table", "link", "search"))}

@@ -194,8 +194,10 @@ def test_report_shows_times_functions_and_warnings(blcperf: Command) -> None:
     code, output, _ = blcperf("report", str(SAMPLE))
     assert code == 0
     assert re.search(r"test_parse\[big\] +200 µs +202 µs +2 +5 +15\n", output)
-    assert re.search(r"71\.0 % +90\.3 % +36\.5  Parser\.parse\.<locals>\.<lambda>  src/shop/parse\.py:20\n", output)
-    assert re.search(r"19\.4 % +19\.4 % +JSONDecoder", output)
+    assert re.search(
+        r"71\.0 %  █{10} +90\.3 % +36\.5  Parser\.parse\.<locals>\.<lambda> +src/shop/parse\.py:20\n", output
+    )
+    assert re.search(r"19\.4 %  █+ +19\.4 % +JSONDecoder", output)
     assert "the kernel differs" in output
     assert "Example CPU 3000" in output
 
@@ -215,7 +217,7 @@ def test_report_says_when_self_time_is_unknown(blcperf: Command, project: Path) 
     assert benchmark.profile is not None
     timed = replace(benchmark, profile=replace(benchmark.profile, self_time=False, backend="timer"))
     run_file.write(replace(sample_run(), benchmarks=(timed,)), project / "x.blcperf")
-    assert re.search(r" n/a +100\.0 % +1  Parser\.parse ", blcperf("report", "x.blcperf")[1])
+    assert re.search(r" n/a  █+ +100\.0 % +1  Parser\.parse ", blcperf("report", "x.blcperf")[1])
 
 
 def test_quiet_report_is_the_table_alone(blcperf: Command) -> None:

@@ -43,6 +43,11 @@ def bounded(text: str) -> str:
     return f"{text[: TEXT_LIMIT - 100]}…{digest}"
 
 
+def sound(text: str) -> str:
+    """The text without lone surrogates (undecodable file names), which strict readers of UTF-8 and JSON reject."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def loads(data: bytes) -> Any:
     """Parses a JSON document. Raises MalformedError for anything that is not plain JSON within the limits.
 
