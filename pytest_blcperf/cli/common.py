@@ -80,6 +80,19 @@ def terminal() -> Terminal:
     )
 
 
+def write_report(path: Path, data: str | bytes) -> None:
+    """Writes a file whole or not at all, text as UTF-8. Raises BlcperfError with the path and the reason."""
+    from pytest_blcperf.errors import BlcperfError
+    from pytest_blcperf.report.write import write_file
+
+    try:
+        write_file(path, data.encode("utf-8") if isinstance(data, str) else data)
+    except OSError as error:
+        raise BlcperfError(
+            f"{path} cannot be written: {error.strerror or error}", "give a path in a folder that you may write to"
+        ) from error
+
+
 def print_json(data: Any) -> None:
     """Prints JSON data, ASCII only."""
     print(json_text(data), end="")

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_blcperf.cli import common
-from pytest_blcperf.errors import BlcperfError, UsageError
+from pytest_blcperf.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_blcperf.model.capture import Capture
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         return 0
-    _write(arguments.output, data)
+    common.write_report(arguments.output, data)
     return 0
 
 
@@ -141,14 +141,3 @@ def _tracks(measured: Run | Sequence[Capture]) -> Tracks:
         events = ", ".join(one.event for one in measured)
         raise UsageError("this format holds one event, and there are several", f"--event takes one of: {events}")
     return tracks_of_capture(measured[0])
-
-
-def _write(path: Path, data: bytes) -> None:
-    from pytest_blcperf.report.write import write_file
-
-    try:
-        write_file(path, data)
-    except OSError as error:
-        raise BlcperfError(
-            f"{path} cannot be written: {error.strerror or error}", "give a path in a folder you may write to"
-        ) from error

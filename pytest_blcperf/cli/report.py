@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_blcperf.cli import common
@@ -45,14 +46,21 @@ def add_view_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="the table of benchmarks only")
     parser.add_argument("--top", metavar="N", type=int, help=f"functions shown (default: {TOP}, flat {FLAT_TOP})")
     parser.add_argument("--flat", action="store_true", help="all functions in one table, those with most time first")
+    parser.add_argument("--html", metavar="PATH", type=Path, help="write the run as one self-contained HTML page")
     parser.add_argument("--callers", metavar="FUNC", help="who calls this function, and whom it calls")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the run; returns 0."""
     from pytest_blcperf.report.run_text import Screen
+    from pytest_blcperf.report.text import clean
 
     measured = common.load_measured(arguments.run_name)
+    if arguments.html:
+        common.write_report(arguments.html, _page(measured))
+        if not arguments.quiet:
+            print(f"HTML report: {clean(str(arguments.html), 300)}")
+        return 0
     shown = common.terminal()
     for line in _lines(measured, arguments, Screen(shown.width, shown.unicode)):
         print(line)
@@ -74,6 +82,14 @@ def _lines(measured: Run | Sequence[Capture], arguments: argparse.Namespace, scr
     if isinstance(measured, Run):
         return run_text.of_run(measured, screen, top, details=not arguments.quiet)
     return run_text.of_captures(measured, screen, top, details=not arguments.quiet)
+
+
+def _page(measured: Run | Sequence[Capture]) -> str:
+    from pytest_blcperf.model.run import Run
+    from pytest_blcperf.report.html_run import render
+    from pytest_blcperf.report.run_page import RunPage
+
+    return render(RunPage(run=measured) if isinstance(measured, Run) else RunPage(captures=tuple(measured)))
 
 
 def _rows(measured: Run | Sequence[Capture]) -> list[FunctionRow]:

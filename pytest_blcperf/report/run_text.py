@@ -22,7 +22,7 @@ from pytest_blcperf.report.function_rows import FunctionRow, rows_of_benchmarks,
 from pytest_blcperf.report.measured import time_per_iteration
 from pytest_blcperf.report.text import aligned, cells, clean, cut_middle, quantity, time_ns, to_ascii
 
-_NARROWEST = 60
+_NARROWEST = 70
 _BAR = 10
 _THREADS = 8
 _KERNEL_MODES = (MODE_KERNEL, MODE_HYPERVISOR, MODE_GUEST_KERNEL)
@@ -108,8 +108,10 @@ def callers(profiles: Sequence[tuple[str, Profile]], name: str, screen: Screen) 
 def _path(profile: Profile, node: call_paths.Node, screen: Screen) -> str:
     function = profile.functions[node.function]
     start = f"  {_share(node.share):>8}  {'  ' * node.depth}"
-    name = cut_middle(clean(function.name, 500), screen.room(len(start) + 26))
-    return f"{start}{name}  {cut_middle(clean(function.location, 500), 24)}"
+    room = max(screen.width, _NARROWEST) - len(start) - 2
+    place = min(24, room // 3)
+    name = cut_middle(clean(function.name, 500), room - place)
+    return f"{start}{name}  {cut_middle(clean(function.location, 500), place)}"
 
 
 # ---- parts

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_blcperf.model.comparison import Estimate
-from pytest_blcperf.report.text import bounds, interval, percent
+from pytest_blcperf.report.text import bounds, interval, percent, time_ns
 
 WIDTH, HEIGHT = 184, 22
 _MOST = math.log(4)
@@ -89,6 +89,21 @@ def launch_dots(logs: Sequence[float], confirming: Sequence[bool], threshold: fl
         parts.append(f'<circle{kind} cx="{6 + index * step:.1f}" cy="{y(log):.1f}" r="{radius:.1f}"/>')
     spread = f"{percent(math.expm1(min(logs)))} to {percent(math.expm1(max(logs)))}"
     return _svg(f"dots {tone}", width, height, f"{len(logs)} launches, each from {spread}", parts)
+
+
+def time_dots(times: Sequence[float]) -> str:
+    """Each launch's time per iteration as a dot, in order; the height is its place between the least and the most."""
+    if not times:
+        return ""
+    width, height = 120, 26
+    low, extent = min(times), (max(times) - min(times)) or 1.0
+    step = (width - 12) / max(len(times) - 1, 1)
+    parts = [
+        f'<circle cx="{6 + index * step:.1f}" cy="{height - 4 - (time - low) / extent * (height - 8):.1f}" '
+        f'r="{max(min(2.2, step * 0.6), 0.8):.1f}"/>'
+        for index, time in enumerate(times)
+    ]
+    return _svg("dots", width, height, f"{len(times)} launches, {time_ns(min(times))} to {time_ns(max(times))}", parts)
 
 
 def two_sides(base: Sequence[float], head: Sequence[float], tone: str) -> str:

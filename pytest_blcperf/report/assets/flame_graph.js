@@ -243,7 +243,7 @@ class FlameGraph {
   paintText(pen, text, node, x, y, room) {
     const letters = Math.floor(room / LETTER);
     if (letters < 2) return;
-    pen.fillStyle = this.colour(`on-${this.model.fill(node)}`) || this.colour("text");
+    pen.fillStyle = this.colour(`on-${this.model.fill(node).replace(/-\d$/, "")}`);
     if (this.matches && !this.matches[this.model.tree.func[node]]) pen.globalAlpha = 0.45;
     pen.fillText(text.length <= letters ? text : `${text.slice(0, letters - 1)}…`, x, y, room);
     pen.globalAlpha = 1;

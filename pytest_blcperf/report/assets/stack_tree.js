@@ -135,6 +135,34 @@ class StackTree {
     }
     return builder.finish(moved, columns);
   }
+
+  /** The tree of the callers of a function, itself the root; each of its outermost calls counts with all it calls. */
+  callersOf(func, self) {
+    const total = this.sumUp(self);
+    const outer = this.outermost();
+    const builder = new TreeBuilder();
+    const moved = new Int32Array(this.size).fill(-1);
+    for (let node = 0; node < this.size; node++) {
+      if (this.func[node] !== func || !outer[node] || !total[node]) continue;
+      let place = -1;
+      for (let above = node; above >= 0; above = this.parent[above]) place = builder.child(place, this.func[above]);
+      moved[node] = place;
+    }
+    return builder.finish(moved, [total]);
+  }
+
+  /** The tree of what a function calls, itself the root. */
+  calleesOf(func, self) {
+    const outer = this.outermost();
+    const builder = new TreeBuilder();
+    const moved = new Int32Array(this.size).fill(-1);
+    for (let node = 0; node < this.size; node++) {
+      const above = this.parent[node] < 0 ? -1 : moved[this.parent[node]];
+      if (above >= 0) moved[node] = builder.child(above, this.func[node]);
+      else if (this.func[node] === func && outer[node]) moved[node] = builder.child(-1, func);
+    }
+    return builder.finish(moved, [self]);
+  }
 }
 
 /** Makes a tree path by path, in any order; an open hash table, because a Map of a million keys takes a second. */
