@@ -30,6 +30,7 @@ from pytest_blcperf.settings import Settings, resolve
 from pytest_blcperf.store import baselines
 
 if TYPE_CHECKING:
+    from pytest_blcperf.report.comparison_page import ComparisonPage
     from pytest_blcperf.session import Outcome
 
 
@@ -258,9 +259,24 @@ class Controller:
             if settings.save is not None:
                 kept.append(self._save_baseline(outcome, settings.save))
             if outcome.verdict is not None:
-                kept += write.write_reports(outcome.verdict, settings.json, settings.junit, settings.markdown)
+                page = self._page(outcome) if settings.html else None
+                kept += write.write_reports(
+                    outcome.verdict,
+                    settings.json,
+                    settings.junit,
+                    settings.markdown,
+                    html_path=settings.html,
+                    page=page,
+                )
         finally:
             self._lines[:0] = kept
+
+    def _page(self, outcome: Outcome) -> ComparisonPage:
+        from pytest_blcperf.pages import comparison_page
+
+        assert outcome.verdict is not None
+        base = outcome.base_run or (self._choice.run if self._choice is not None else None)
+        return comparison_page(outcome.verdict, base, outcome.run, self._repository)
 
     def _save_baseline(self, outcome: Outcome, name: str) -> str:
         """Save what was measured. Benchmarks that were proven identical were not, and so are not in the file."""

@@ -282,6 +282,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("json", str, None, "write the verdict as JSON (schema blcperf.verdict/1)", metavar="PATH"),
     Option("junit", str, None, "write a JUnit file of the gate's verdicts", metavar="PATH"),
     Option("markdown", str, None, "write the verdict as Markdown, for a job summary or a comment", metavar="PATH"),
+    Option("html", str, None, "write the comparison as one self-contained HTML page", metavar="PATH"),
     Option("only", truth, False, "run the benchmarks and deselect every other test"),
 )
 
