@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_blcperf import base, pyproject
+from pytest_blcperf.bench.compat_benchmark import peer_session, publish
+from pytest_blcperf.bench.compat_codspeed import benchmark_marker, is_benchmark
 from pytest_blcperf.bench.interpreter import facts_of
 from pytest_blcperf.bench.local import LocalBenchmarks
+from pytest_blcperf.bench.process_state import stop_timer
 from pytest_blcperf.bench.repository import Repository, find
 from pytest_blcperf.bench.service_fixture import ProfilingServiceFixture
 from pytest_blcperf.bench.suite import Item, Suite, worker_options
@@ -24,7 +27,7 @@ from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import Benchmark
 from pytest_blcperf.model.verdict import Outcome as VerdictOutcome
 from pytest_blcperf.options import OPTIONS
-from pytest_blcperf.plugin import PassiveBenchmark
+from pytest_blcperf.plugin import PassiveBenchmark, peer_is_loaded
 from pytest_blcperf.report import measured, terminal, text, write
 from pytest_blcperf.settings import Settings, resolve
 from pytest_blcperf.store import baselines
@@ -47,6 +50,7 @@ class Controller:
         self._local: LocalBenchmarks | None = None
         self._windows: list[Benchmark] = []
         self._lines: list[str] = []
+        self._distributed = _is_distributed(config)
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Controller:
@@ -56,7 +60,6 @@ class Controller:
             {option.name: str(config.getini(option.dest)) for option in OPTIONS},
             pyproject.table(config.rootpath),
         )
-        _refuse_distribution(config)
         repository = _repository(config.invocation_params.dir)
         root = repository.root if repository is not None else config.rootpath
         controller = cls(config, settings, root, repository)
@@ -65,7 +68,7 @@ class Controller:
             backend, _ = probe.choose(settings.backend, settings.rate)
             controller._local = LocalBenchmarks(controller._items, str(root), backend)
             config.pluginmanager.register(controller._local, "blcperf-local")
-        else:
+        elif not peer_is_loaded(config) and not config.pluginmanager.has_plugin("codspeed"):
             # For tests that ask for the fixture while they run: those are not known as benchmarks and run once.
             config.pluginmanager.register(PassiveBenchmark(), "blcperf-once")
         return controller
@@ -87,7 +90,7 @@ class Controller:
         """Find the benchmarks; with --blcperf-only, deselect everything else."""
         try:
             for item in items:
-                if "benchmark" in getattr(item, "fixturenames", ()):
+                if is_benchmark(item):
                     self._items[item.nodeid] = self._item(item)
         except BlcperfError as error:
             raise pytest.UsageError(str(error)) from None
@@ -97,13 +100,29 @@ class Controller:
                 config.hook.pytest_deselected(items=others)
                 items[:] = [item for item in items if item.nodeid in self._items]
 
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
+        """Under pytest-xdist this process collects nothing: do that, and measure, when its workers are done.
+
+        Benchmarks next to other tests would disturb each other, so its workers leave them out.
+        """
+        outcome = yield
+        if self._distributed and not session.config.option.collectonly and outcome.excinfo is None:
+            self._tell("pytest-xdist's workers are done; the benchmarks are measured here, one after the other")
+            session.perform_collect()
+            items = [item for item in session.items if item.nodeid in self._items]
+            for item, following in zip(items, [*items[1:], None], strict=True):
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if session.shouldstop:
+                    break
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Replace a benchmark's run by its reports from the workers; the first one starts the measurement of all."""
         if item.nodeid not in self._items or self._local is not None:
             return None
         if self._outcome is None:
-            _stop_timer(item)
+            stop_timer(item)
             self._measure(item.session)
         assert self._outcome is not None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -160,7 +179,7 @@ class Controller:
         said = f"blcperf: NOTHING WAS COMPARED with {self._settings.baseline}"
         wanted = self._settings.on_missing
         green = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if green and (wanted == "fail" or (wanted == "auto" and os.environ.get("CI"))):
+        if green and (wanted == "fail" or (wanted == "auto" and (os.environ.get("CI") or self._distributed))):
             said += ", so this session fails (--blcperf-on-missing=warn lets it pass)"
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         self._lines.append(said)
@@ -193,28 +212,41 @@ class Controller:
         file = item.path.relative_to(self._root).as_posix() if item.path.is_relative_to(self._root) else str(item.path)
         inside = item.nodeid.partition("::")[2]
         line = (item.location[1] or 0) + 1
-        settings = self._settings.for_benchmark(item.nodeid, arguments)
+        settings = _peer_rounds(item, self._settings.for_benchmark(item.nodeid, arguments))
         return Item(f"{file}::{inside}", item.nodeid, file, line, settings, lockstep)
 
     def _measure(self, session: pytest.Session) -> None:
         from pytest_blcperf.interrupt import terminate_like_interrupt
         from pytest_blcperf.session import Session
 
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-
-        def tell(line: str) -> None:
-            if reporter is not None and self._config.option.verbose >= 0:
-                reporter.ensure_newline()
-                reporter.write_line(f"blcperf: {text.clean(line)}")
-
         items = tuple(self._items[item.nodeid] for item in session.items if item.nodeid in self._items)
         try:
             with terminate_like_interrupt():
-                self._outcome = Session(self._suite(items), self._settings, self._repository, tell).measure(
+                self._outcome = Session(self._suite(items), self._settings, self._repository, self._tell).measure(
                     self._choice
                 )
         except BlcperfError as error:
             raise pytest.UsageError(str(error)) from None
+        if peer_session(self._config) is not None:
+            self._publish(session.items)
+
+    def _publish(self, items: Sequence[pytest.Item]) -> None:
+        """What was measured in workers, to this process's pytest-benchmark: its tables and files show it."""
+        run = self._outcome.run if self._outcome is not None else None
+        for item in items:
+            benchmark = run.benchmark(self._items[item.nodeid].id) if run and item.nodeid in self._items else None
+            if benchmark is not None:
+                rounds = [
+                    (one.iterations, one.cpu_ns, one.wall_ns) for launch in benchmark.launches for one in launch.rounds
+                ]
+                publish(item, rounds, benchmark.group, benchmark.extra_info)
+
+    def _tell(self, line: str) -> None:
+        """One line of progress; none with -q."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and self._config.option.verbose >= 0:
+            reporter.ensure_newline()
+            reporter.write_line(f"blcperf: {text.clean(line)}")
 
     def _suite(self, items: tuple[Item, ...]) -> Suite:
         config = self._config
@@ -311,21 +343,20 @@ class Controller:
             yield _made_report(item, "failed", "no report came from the benchmark's worker")
 
 
-def _refuse_distribution(config: pytest.Config) -> None:
-    """Raise UsageError when pytest-xdist would run the tests: benchmarks next to each other disturb each other."""
-    distributed = getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None)
-    if distributed or getattr(config.option, "dist", "no") != "no":
-        raise UsageError(
-            "--blcperf measures in workers of its own and cannot run under pytest-xdist (-n, --dist, --tx)",
-            "add -n0, and run the other tests in another session",
-        )
+def _is_distributed(config: pytest.Config) -> bool:
+    """Whether pytest-xdist's workers run the tests."""
+    return getattr(config.option, "dist", "no") != "no" and bool(getattr(config.option, "tx", None))
 
 
-def _stop_timer(item: pytest.Item) -> None:
-    """pytest-timeout's clock is for one test; all benchmarks of the session are measured in the first one's turn."""
-    cancel = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
-    if cancel is not None:
-        cancel(item=item)
+def _peer_rounds(item: pytest.Item, settings: Settings) -> Settings:
+    """`min_rounds` of pytest-benchmark and `max_rounds` of pytest-codspeed, where --blcperf-rounds is not given."""
+    if "rounds" in settings.given:
+        return settings
+    marker = benchmark_marker(item)
+    least = marker.get("min_rounds", getattr(item.config.option, "benchmark_min_rounds", None))
+    most = marker.get("max_rounds")
+    rounds = max(settings.rounds, least) if isinstance(least, int) else settings.rounds
+    return replace(settings, rounds=max(2, min(rounds, most)) if isinstance(most, int) else rounds)
 
 
 def _revived(config: pytest.Config, item: pytest.Item, data: Mapping[str, Any]) -> pytest.TestReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class LaunchData:
     sides: list[SideLaunch]
     measured: dict[str, list[SideData]] = field(default_factory=dict)
     iterations: dict[str, int] = field(default_factory=dict)
+    declared: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Node id → the calls its test declares (`benchmark.pedantic`): warm-up rounds, rounds, iterations."""
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -95,7 +97,12 @@ def _one_benchmark(
     launch: LaunchData,
 ) -> None:
     ready = [conversation.until_ready(nodeid) for conversation in conversations]
+    for answer in ready:
+        if answer is not None and answer.get("schedule"):
+            launch.declared[nodeid] = tuple(answer["schedule"])
     if plan is not None and all(answer is not None for answer in ready):
+        if plan.keep_schedule:
+            plan = replace(plan, schedule=launch.declared.get(nodeid))
         try:
             launch.measured[nodeid], launch.iterations[nodeid] = drive(conversations, plan, seed, clock)
         except (TargetRaised, WorkerLost):

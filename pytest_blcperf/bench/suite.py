@@ -48,6 +48,18 @@ _NEUTRAL: dict[str, Any] = {
     "reruns": 0,
     "durations": None,
     "timeout": 0,
+    # pytest-benchmark's: the workers measure, the controller shows, saves and compares.
+    "benchmark_disable": False,
+    "benchmark_save": None,
+    "benchmark_autosave": None,
+    "benchmark_save_data": False,
+    "benchmark_json": None,
+    "benchmark_compare": [],
+    "benchmark_compare_fail": None,
+    "benchmark_cprofile": None,
+    "benchmark_cprofile_dump": [],
+    "benchmark_histogram": [],
+    "benchmark_storage": "file://./.benchmarks",
     "debug": None,
     "blcperf_worker": True,
 }

@@ -72,6 +72,10 @@ class Benchmark:
     extra_info: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
     warnings: tuple[Warning, ...] = ()
+    overhead_ns: float = 0.0
+    """CPU time of the harness that was taken off each iteration (0 in runs of releases that took nothing off)."""
+    resolution_ns: float = 0.0
+    """The CPU clock's step as a part of one iteration; 0 when unknown."""
 
 
 @dataclass(frozen=True)
