@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,23 +78,18 @@ def whole_test(item: pytest.Function) -> Job:
             item._initrequest()
             state.setup(item)
         fresh = False
-        return (), {}
+        return (_bound(item),), {}
 
     def teardown() -> None:
         # Everything but the item itself stays: its parent's chain is what the "next item" needs.
         state.teardown_exact(item.parent)  # type: ignore[arg-type]
 
-    return Job(_call(item), item.name, setup, teardown)
+    # What calls it is a function in C: one of ours would stand in the profile.
+    return Job(partial.__call__, item.name, setup, teardown)
 
 
-def _call(item: pytest.Function) -> Any:
+def _bound(item: pytest.Function) -> partial[object]:
     """The test function with its arguments; plugins that run tests in their own way (async ones) keep doing so."""
-    function = item.obj
-    if type(item) is not pytest.Function or inspect.iscoroutinefunction(inspect.unwrap(function)):
-        return item.runtest
-    names = item._fixtureinfo.argnames
-
-    def call() -> None:
-        item.obj(**{name: item.funcargs[name] for name in names})
-
-    return call
+    if type(item) is not pytest.Function or inspect.iscoroutinefunction(inspect.unwrap(item.obj)):
+        return partial(item.runtest)
+    return partial(item.obj, **{name: item.funcargs[name] for name in item._fixtureinfo.argnames})

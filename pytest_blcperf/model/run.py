@@ -38,6 +38,17 @@ class Launch:
     hash_seed: int
     cpu: int | None
     rounds: tuple[Round, ...]
+    value: float | None = None
+    """What a metric came to in this launch, in its unit; None for a benchmark's own time."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure a test reports by itself (`blcperf.metric`): positive, and `better` when "higher" or "lower"."""
+
+    name: str
+    unit: str
+    better: str
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,8 @@ class Benchmark:
     """CPU time of the harness that was taken off each iteration (0 in runs of releases that took nothing off)."""
     resolution_ns: float = 0.0
     """The CPU clock's step as a part of one iteration; 0 when unknown."""
+    metric: Metric | None = None
+    """Set where this is no time but a metric: its launches have a `value` each and no rounds."""
 
 
 @dataclass(frozen=True)

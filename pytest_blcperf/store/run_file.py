@@ -17,7 +17,7 @@ from pytest_blcperf import __version__
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch, Run
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch, Metric, Run
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.store import archive, pprof
 from pytest_blcperf.store.atomic import replacing
@@ -42,6 +42,9 @@ _CREATED = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})
 _COMMIT = r"[0-9a-f]{0,64}"
 _PACKAGE_LIMIT = 10_000
 _REPR_LIMIT = 200
+TIME_LIMIT = 1e15
+VALUE_LEAST, VALUE_MOST = 1e-100, 1e100
+"""Metrics are positive: they are compared as ratios."""
 
 
 def write(run: Run, path: Path) -> None:
@@ -128,7 +131,14 @@ def _benchmark_data(benchmark: Benchmark, profile: str | None) -> dict[str, Any]
         "launches": [_launch_data(launch) for launch in benchmark.launches],
         "counts": None if benchmark.counts is None else counts_to_columns(benchmark.counts),
         "profile": profile,
+        "overhead_ns": float(benchmark.overhead_ns),
+        "resolution_ns": float(benchmark.resolution_ns),
+        "metric": None if benchmark.metric is None else _metric_data(benchmark.metric),
     }
+
+
+def _metric_data(metric: Metric) -> dict[str, str]:
+    return {"name": bounded(metric.name), "unit": bounded(metric.unit), "better": metric.better}
 
 
 def _launch_data(launch: Launch) -> dict[str, Any]:
@@ -138,6 +148,7 @@ def _launch_data(launch: Launch) -> dict[str, Any]:
         "hash_seed": int(launch.hash_seed),
         "cpu": None if launch.cpu is None else int(launch.cpu),
         "rounds": rounds_to_columns(launch.rounds),
+        "value": None if launch.value is None else float(launch.value),
     }
 
 
@@ -262,7 +273,17 @@ def _benchmark(fields: Fields, get: Callable[[str], Any] | None) -> Benchmark:
         extra_info=fields.free("extra_info"),
         code=fields.text("code"),
         warnings=_warnings(fields),
+        overhead_ns=fields.added_number("overhead_ns", 0, TIME_LIMIT) or 0.0,
+        resolution_ns=fields.added_number("resolution_ns", 0, TIME_LIMIT) or 0.0,
+        metric=_metric(fields),
     )
+
+
+def _metric(fields: Fields) -> Metric | None:
+    if not fields.has("metric"):
+        return None
+    metric = fields.fields("metric")
+    return Metric(metric.text("name"), metric.text("unit"), metric.text("better", "higher|lower"))
 
 
 def _profile(member: str | None, launches: int, get: Callable[[str], Any] | None) -> Profile | None:
@@ -276,6 +297,7 @@ def _launch(fields: Fields) -> Launch:
         hash_seed=fields.integer("hash_seed", 0, 2**32 - 1),
         cpu=fields.optional_integer("cpu", 0, 1_000_000),
         rounds=rounds_from_columns(fields.fields("rounds")),
+        value=fields.added_number("value", VALUE_LEAST, VALUE_MOST),
     )
 
 
