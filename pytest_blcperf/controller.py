@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,7 @@ class Controller:
             self._tell("pytest-xdist's workers are done; the benchmarks are measured here, one after the other")
             session.perform_collect()
             items = [item for item in session.items if item.nodeid in self._items]
-            for item, following in zip(items, [*items[1:], None], strict=True):
+            for item, following in zip_longest(items, items[1:]):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if session.shouldstop:
                     break

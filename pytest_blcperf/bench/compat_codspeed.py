@@ -80,7 +80,7 @@ def whole_test(item: pytest.Function) -> Job:
         fresh = False
         return (_bound(item),), {}
 
-    def teardown() -> None:
+    def teardown(_call: object) -> None:
         # Everything but the item itself stays: its parent's chain is what the "next item" needs.
         state.teardown_exact(item.parent)  # type: ignore[arg-type]
 
@@ -88,7 +88,7 @@ def whole_test(item: pytest.Function) -> Job:
     return Job(partial.__call__, item.name, setup, teardown)
 
 
-def _bound(item: pytest.Function) -> partial[object]:
+def _bound(item: pytest.Function) -> partial[Any]:
     """The test function with its arguments; plugins that run tests in their own way (async ones) keep doing so."""
     if type(item) is not pytest.Function or inspect.iscoroutinefunction(inspect.unwrap(item.obj)):
         return partial(item.runtest)

@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +73,19 @@ class WorkerPlugin:
         self._extra: dict[str, Any] = {}
         self._used = False
         self._served = ""
-        for name in _RERUNNERS:
-            if config.pluginmanager.has_plugin(name):
-                config.pluginmanager.unregister(name=name)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Offer what was collected; run what the controller names, in its order."""
+        for name in _RERUNNERS:
+            if self._config.pluginmanager.has_plugin(name):
+                self._config.pluginmanager.unregister(name=name)
         items = {item.nodeid: item for item in session.items}
         codes = {nodeid: self._fingerprint(item) for nodeid, item in items.items()}
         self._channel.send({"op": "collected", "codes": codes, "errors": self._errors})
         order = self._channel.receive()["ids"]
         chosen = [items[nodeid] for nodeid in order if nodeid in items]
-        for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+        for item, following in zip_longest(chosen, chosen[1:]):
             self._extra, self._used, self._served = {}, False, ""
             with process_state_kept():
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
