@@ -24,6 +24,7 @@ NEIGHBOURS = (
     "pytest-timeout",
     "pytest-repeat",
     "pytest-django",
+    "django",
     "hypothesis",
     "aspectlib",
 )

@@ -52,6 +52,7 @@ class Controller:
         self._windows: list[Benchmark] = []
         self._lines: list[str] = []
         self._distributed = _is_distributed(config)
+        self._rootdir_inside = config.rootpath.is_relative_to(root)
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Controller:
@@ -214,7 +215,9 @@ class Controller:
         inside = item.nodeid.partition("::")[2]
         line = (item.location[1] or 0) + 1
         settings = _peer_rounds(item, self._settings.for_benchmark(item.nodeid, arguments))
-        return Item(f"{file}::{inside}", item.nodeid, file, line, settings, lockstep)
+        # With a rootdir above the repository, pytest's ids would name the head's folder on the base too.
+        nodeid = item.nodeid if self._rootdir_inside else f"{file}::{inside}"
+        return Item(f"{file}::{inside}", nodeid, file, line, settings, lockstep)
 
     def _measure(self, session: pytest.Session) -> None:
         from pytest_blcperf.interrupt import terminate_like_interrupt
@@ -254,7 +257,7 @@ class Controller:
         folder = config.invocation_params.dir
         return Suite(
             root=self._root,
-            rootdir=config.rootpath,
+            rootdir=config.rootpath if self._rootdir_inside else self._root,
             folder=folder,
             config_file=config.inipath,
             items=items,

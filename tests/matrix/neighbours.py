@@ -38,6 +38,9 @@ ENTRY_POINTS = {
 }
 """Plugin → what `-p no:` calls it."""
 
+LOUD = ("pytest-asyncio", "pytest-randomly", "pytest-django")
+"""Plugins that warn, shuffle or want settings in every session: even in the matrix only where they are named."""
+
 
 def version(distribution: str) -> tuple[int, ...] | None:
     """Its release here or at the side; None when it is not installed."""
@@ -65,9 +68,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """`pytest` in a folder with exactly the plugins named by `beside` (in the matrix: with all that are installed)."""
     require(*beside)
-    blocked = (
-        () if WHOLE else [name for plugin in ENTRY_POINTS if plugin not in beside for name in ENTRY_POINTS[plugin]]
-    )
+    unwanted = [plugin for plugin in ENTRY_POINTS if plugin not in beside and (not WHOLE or plugin in LOUD)]
+    blocked = [name for plugin in unwanted for name in ENTRY_POINTS[plugin]]
     words = [word for name in blocked for word in ("-p", f"no:{name}")]
     variables = dict(python or {})
     if not WHOLE and SIDE.is_dir():
