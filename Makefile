@@ -37,5 +37,5 @@ accuracy: $(STAMP) ## measure detection and false failures of the gate (hours); 
 	$(BIN)/python tests/accuracy/gate_accuracy.py
 
 clean: ## remove the virtual environment, the demo and every cache
-	rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .nox .public-suites .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

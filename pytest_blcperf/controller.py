@@ -8,13 +8,14 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_blcperf import base, pyproject
 from pytest_blcperf.bench.compat_benchmark import peer_session, publish
-from pytest_blcperf.bench.compat_codspeed import benchmark_marker, is_benchmark
+from pytest_blcperf.bench.compat_codspeed import benchmark_marker, is_benchmark, is_service
 from pytest_blcperf.bench.interpreter import facts_of
 from pytest_blcperf.bench.local import LocalBenchmarks
 from pytest_blcperf.bench.process_state import stop_timer
@@ -25,7 +26,7 @@ from pytest_blcperf.capture import probe
 from pytest_blcperf.errors import BlcperfError, UsageError
 from pytest_blcperf.model.hottest import hottest
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Benchmark
+from pytest_blcperf.model.run import LOOK, Benchmark, Launch, Metric, metric_id, test_id
 from pytest_blcperf.model.verdict import Outcome as VerdictOutcome
 from pytest_blcperf.options import OPTIONS
 from pytest_blcperf.plugin import PassiveBenchmark, peer_is_loaded
@@ -92,7 +93,8 @@ class Controller:
         """Find the benchmarks; with --blcperf-only, deselect everything else."""
         try:
             for item in items:
-                if is_benchmark(item):
+                # Whether a service's test reports metrics shows when it runs; in this process nothing is gated.
+                if is_benchmark(item) or (is_service(item) and self._local is None):
                     self._items[item.nodeid] = self._item(item)
         except BlcperfError as error:
             raise pytest.UsageError(str(error)) from None
@@ -127,6 +129,8 @@ class Controller:
             stop_timer(item)
             self._measure(item.session)
         assert self._outcome is not None
+        if self._runs_here(self._items[item.nodeid], self._outcome):
+            return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in self._reports(item, self._outcome):
             item.ihook.pytest_runtest_logreport(report=report)
@@ -134,6 +138,11 @@ class Controller:
         # This item set nothing up here, but fixtures of the tests before it may end with it.
         item.session._setupstate.teardown_exact(nextitem)
         return True
+
+    def _runs_here(self, item: Item, outcome: Outcome) -> bool:
+        """A service's test that reports no metric: it is run once, for the profile of its window."""
+        failure = outcome.failures.get(item.id)
+        return item.service and failure is not None and failure.kind == "unused"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The verdict's table; its last line says what was compared with what."""
@@ -144,23 +153,28 @@ class Controller:
             terminalreporter.write_line(line)
 
     @pytest.fixture(name="blcperf")
-    def blcperf(self, request: pytest.FixtureRequest) -> ProfilingServiceFixture:
+    def blcperf(self, request: pytest.FixtureRequest) -> Iterator[ProfilingServiceFixture]:
         """Start a service and profile a window of it: blcperf.start(...), blcperf.window(...)."""
         backend, _ = probe.choose(self._settings.backend, self._settings.rate)
         node = request.node
 
+        name = node.nodeid.partition("::")[2]
+        file = node.path.relative_to(self._root).as_posix() if node.path.is_relative_to(self._root) else str(node.path)
+
         def keep(profile: Profile, seconds: float) -> None:
-            file = (
-                node.path.relative_to(self._root).as_posix() if node.path.is_relative_to(self._root) else str(node.path)
-            )
-            name = node.nodeid.partition("::")[2]
             number = sum(window.name.partition("#")[0] == name for window in self._windows)
             label = f"{name}#{number + 1}" if number else name
             self._windows.append(Benchmark(f"{file}::{label}", label, file, node.location[1] or 0, (), profile))
             hot = ", ".join(f"{one.name} {one.self_share or one.total_share:.0%}" for one in hottest(profile, 3))
             self._lines.append(f"window of {seconds:.2f} s in {label}: {profile.total_samples} samples; {hot}")
 
-        return ProfilingServiceFixture(backend, self._settings.rate, keep)
+        fixture = ProfilingServiceFixture(backend, self._settings.rate, keep)
+        yield fixture
+        for metric, one in fixture.metrics.items():
+            launch = Launch(0, LOOK, 0, None, (), median(one.values))
+            described = Metric(metric, one.unit, one.better)
+            identifier, label = metric_id(f"{file}::{name}", metric), metric_id(name, metric)
+            self._windows.append(Benchmark(identifier, label, file, node.location[1] or 0, (launch,), metric=described))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -217,7 +231,8 @@ class Controller:
         settings = _peer_rounds(item, self._settings.for_benchmark(item.nodeid, arguments))
         # With a rootdir above the repository, pytest's ids would name the head's folder on the base too.
         nodeid = item.nodeid if self._rootdir_inside else f"{file}::{inside}"
-        return Item(f"{file}::{inside}", nodeid, file, line, settings, lockstep)
+        service = is_service(item)
+        return Item(f"{file}::{inside}", nodeid, file, line, settings, lockstep and not service, service)
 
     def _measure(self, session: pytest.Session) -> None:
         from pytest_blcperf.interrupt import terminate_like_interrupt
@@ -323,7 +338,9 @@ class Controller:
     def _reports(self, item: pytest.Item, outcome: Outcome) -> Iterator[pytest.TestReport]:
         identifier = self._items[item.nodeid].id
         verdicts = outcome.verdict.benchmarks if outcome.verdict is not None else ()
-        verdict = next((one for one in verdicts if one.id == identifier), None)
+        own = [one for one in verdicts if test_id(one.id, (identifier,)) == identifier]
+        # Its time, or of its metrics the one that says most about it.
+        verdict = next((one for one in own if one.fails), own[0] if own else None)
         raw = outcome.reports.get(identifier, [])
         failure = outcome.failures.get(identifier)
         if failure is not None and failure.kind in ("crashed", "hung", "missing"):

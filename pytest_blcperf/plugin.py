@@ -164,16 +164,16 @@ class DistributedWorker:
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Take them out, in every worker alike."""
-        from pytest_blcperf.bench.compat_codspeed import is_benchmark
+        from pytest_blcperf.bench.compat_codspeed import is_benchmark, is_service
 
-        left = [item for item in items if is_benchmark(item)]
+        left = [item for item in items if is_benchmark(item) or is_service(item)]
         if left:
             config.hook.pytest_deselected(items=left)
             items[:] = [item for item in items if item not in left]
 
 
 class PassiveService:
-    """`blcperf` without `--blcperf`: services start, windows stay empty."""
+    """`blcperf` without `--blcperf`: services start, windows stay empty, metrics are checked and forgotten."""
 
     @pytest.fixture(name="blcperf")
     def blcperf(self) -> ServiceFixture:

@@ -23,6 +23,11 @@ def is_benchmark(item: pytest.Item) -> bool:
     return any(name in getattr(item, "fixturenames", ()) for name in FIXTURES) or is_whole_benchmark(item)
 
 
+def is_service(item: pytest.Item) -> bool:
+    """Whether a test drives something else with the `blcperf` fixture and measures nothing in its own process."""
+    return "blcperf" in getattr(item, "fixturenames", ()) and not is_benchmark(item)
+
+
 def is_whole_benchmark(item: pytest.Item) -> bool:
     """Whether a test carries the marker and uses no benchmark fixture.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from pytest_blcperf.bench.lockstep import SideData
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Benchmark, Count, Counts, Launch
+from pytest_blcperf.model.run import Benchmark, Count, Counts, Launch, Metric, metric_id
 from pytest_blcperf.model.warning import Warning
 
 COARSE = 0.05
@@ -43,13 +43,17 @@ class BenchmarkHarvest:
     _counts: list[Mapping[str, Any]] = field(default_factory=list)
     _overhead_ns: list[float] = field(default_factory=list)
     _resolution_ns: list[float] = field(default_factory=list)
+    _metrics: dict[Metric, list[Launch]] = field(default_factory=dict)
     _warnings: dict[Warning, None] = field(default_factory=dict)
 
     def add(self, conditions: Conditions, data: SideData) -> None:
         """Take in one launch."""
-        self.launches.append(
-            Launch(conditions.index, conditions.phase, conditions.hash_seed, conditions.cpu, tuple(data.rounds))
-        )
+        launch = Launch(conditions.index, conditions.phase, conditions.hash_seed, conditions.cpu, tuple(data.rounds))
+        if data.rounds:
+            self.launches.append(launch)
+        for name, one in data.metrics.items():
+            metric = Metric(str(name), str(one["unit"]), str(one["better"]))
+            self._metrics.setdefault(metric, []).append(replace(launch, rounds=(), value=float(one["value"])))
         if data.rounds:
             self._overhead_ns.append(data.overhead_ns)
             self._resolution_ns.append(data.resolution_ns)
@@ -58,6 +62,15 @@ class BenchmarkHarvest:
             self._profiles.append((conditions.index, data.profile))
         if data.counts is not None:
             self._counts.append(data.counts)
+
+    def benchmarks(self, *warnings: Warning | None) -> list[Benchmark]:
+        """The benchmark, where it has rounds, and each metric its test reported as one of its own."""
+        found = [self.benchmark(*warnings)] if self.launches else []
+        for metric, launches in self._metrics.items():
+            identifier = metric_id(self.id, metric.name)
+            name = identifier.split("::", 1)[-1]
+            found.append(Benchmark(identifier, name, self.file, self.line, tuple(launches), metric=metric))
+        return found
 
     def benchmark(self, *warnings: Warning | None) -> Benchmark:
         """Everything so far as a benchmark of a run, with `warnings` added to the capture's own."""

@@ -34,6 +34,8 @@ class SideLaunch:
     loaded: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Node id → what had been loaded when it was done, when that was recorded."""
     failures: dict[str, Failure] = field(default_factory=dict)
+    metrics: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Node id → what its test reported: name → unit, better, value."""
 
 
 @dataclass
@@ -109,6 +111,18 @@ def _one_benchmark(
             launch.measured.pop(nodeid, None)
     for conversation in conversations:
         conversation.finish(nodeid)
+    _take_metrics(launch, nodeid)
+
+
+def _take_metrics(launch: LaunchData, nodeid: str) -> None:
+    """Beside the rounds of a benchmark, or alone where the test measured nothing else."""
+    if any(nodeid in said.failures for said in launch.sides) or not any(
+        nodeid in said.metrics for said in launch.sides
+    ):
+        return
+    data = launch.measured.setdefault(nodeid, [SideData() for _ in launch.sides])
+    for one, said in zip(data, launch.sides, strict=True):
+        one.metrics = said.metrics.get(nodeid, {})
 
 
 class _Conversation:
@@ -228,6 +242,8 @@ class _Conversation:
         self._said.extra[nodeid] = message["extra"]
         if "loaded" in message:
             self._said.loaded[nodeid] = message["loaded"]
+        if message.get("metrics"):
+            self._said.metrics[nodeid] = message["metrics"]
         outcomes = {report["outcome"] for report in self._said.reports.get(nodeid, ())}
         if "failed" in outcomes:
             self._said.failures.setdefault(nodeid, Failure("failed", self._report_text(nodeid, "failed")))

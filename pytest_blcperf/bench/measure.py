@@ -83,9 +83,10 @@ class Measurement:
     def benchmarks(self, side: int) -> dict[str, Benchmark]:
         """What the launches gave so far, by id, for one side."""
         return {
-            identifier: harvests[side].benchmark(self._short.get(identifier))
+            one.id: one
             for identifier, harvests in self._harvests.items()
-            if harvests[side].launches and identifier not in self.failures
+            if identifier not in self.failures
+            for one in harvests[side].benchmarks(self._short.get(identifier))
         }
 
     def _wants(self, identifier: str, launches: int, phase: str) -> bool:

@@ -75,6 +75,8 @@ class Item:
     line: int
     settings: Settings
     lockstep: bool = True
+    service: bool = False
+    """A test that drives something else: measured only by the metrics it reports."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from itertools import zip_longest
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from pytest_blcperf.bench.channel import Channel, ChannelClosed, Message
 from pytest_blcperf.bench.compat_codspeed import (
     benchmark_marker,
     hide_foreign_keywords,
+    is_benchmark,
     is_whole_benchmark,
     replace_call,
 )
@@ -34,8 +36,9 @@ from pytest_blcperf.bench.job import Job, Rounds
 from pytest_blcperf.bench.loaded_files import Recorder
 from pytest_blcperf.bench.process_state import drop_output, process_state_kept, stop_timer
 from pytest_blcperf.bench.provide import benchmark_fixture
-from pytest_blcperf.bench.service_fixture import ServiceFixture
+from pytest_blcperf.bench.service_fixture import ProfilingServiceFixture, ServiceFixture
 from pytest_blcperf.bench.target import Target
+from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.functions import Roots, fingerprint
 
 FD_VARIABLE = "BLCPERF_WORKER_FD"
@@ -73,6 +76,7 @@ class WorkerPlugin:
         self._extra: dict[str, Any] = {}
         self._used = False
         self._served = ""
+        self._metrics: dict[str, Any] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -86,11 +90,18 @@ class WorkerPlugin:
         order = self._channel.receive()["ids"]
         chosen = [items[nodeid] for nodeid in order if nodeid in items]
         for item, following in zip_longest(chosen, chosen[1:]):
-            self._extra, self._used, self._served = {}, False, ""
+            self._extra, self._used, self._served, self._metrics = {}, False, "", {}
             with process_state_kept():
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self._channel.send(
-                {"op": "item-done", "id": item.nodeid, "used": self._used, "extra": self._extra, **self._loaded()}
+                {
+                    "op": "item-done",
+                    "id": item.nodeid,
+                    "used": self._used,
+                    "extra": self._extra,
+                    "metrics": self._metrics,
+                    **self._loaded(),
+                }
             )
             if session.shouldstop:
                 break
@@ -126,9 +137,20 @@ class WorkerPlugin:
         return benchmark.weave
 
     @pytest.fixture(name="blcperf")
-    def blcperf(self) -> ServiceFixture:
-        """Services of a benchmark are started, not profiled: the benchmark is."""
-        return ServiceFixture()
+    def blcperf(self, request: pytest.FixtureRequest) -> Iterator[ServiceFixture]:
+        """Services of a benchmark are started, not profiled: the benchmark is. Metrics are gated."""
+        fixture = ServiceFixture() if is_benchmark(request.node) else self._profiling()
+        yield fixture
+        self._metrics = {
+            name: {"unit": one.unit, "better": one.better, "value": median(one.values)}
+            for name, one in fixture.metrics.items()
+        }
+        self._used = self._used or bool(self._metrics)
+
+    def _profiling(self) -> ServiceFixture:
+        """For a test without a benchmark: it may look at the profile of its window."""
+        rate = int(getattr(self._config.option, "blcperf_rate", None) or 1000)
+        return ProfilingServiceFixture(probe.choose("auto", rate)[0], rate, lambda _profile, _seconds: None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -144,7 +166,7 @@ class WorkerPlugin:
             self._extra = {"group": benchmark_marker(item).get("group"), "params": _params(item), "extra_info": {}}
 
     def _done(self, fixture: Any) -> None:
-        self._used = fixture.used
+        self._used = self._used or fixture.used
         if fixture.used:
             params, extra_info = _plain(fixture.params or {}), _plain(fixture.extra_info)
             self._extra = {"group": fixture.group, "params": params, "extra_info": extra_info}

@@ -17,6 +17,7 @@ from pytest_blcperf.compare.estimate import (
     share_ratio,
     unpaired_times,
 )
+from pytest_blcperf.compare.metrics import metric_times
 from pytest_blcperf.compare.shares import Mask, Tally, tally
 from pytest_blcperf.model.comparison import SELF, TOTAL, BenchmarkComparison, Estimate, FunctionComparison
 from pytest_blcperf.model.function import Function
@@ -115,6 +116,7 @@ def compare_benchmark(
         base_wall_ns=times.base_wall_ns,
         head_wall_ns=times.head_wall_ns,
         backend=head.profile.backend if both is not None and head.profile else "",
+        metric=head.metric,
         warnings=tuple(dict.fromkeys((*base.warnings, *head.warnings, *times.warnings, *warnings))),
     )
 
@@ -125,10 +127,14 @@ def sides(base: Benchmark, head: Benchmark, *, phase: str | None, paired: bool) 
 
 
 def _times(base: Benchmark, head: Benchmark, phase: str | None, paired: bool) -> Times:
+    if base.metric is not None and head.metric is not None:
+        return metric_times(base, head, phase, paired=paired)
     return (paired_times if paired else unpaired_times)(base, head, phase)
 
 
 def _sides(base: Benchmark, head: Benchmark, times: Times, paired: bool) -> tuple[Sides | None, tuple[Warning, ...]]:
+    if base.metric is not None or head.metric is not None:
+        return None, ()
     if base.profile is None or head.profile is None:
         missing = " and ".join(name for name, side in (("base", base), ("head", head)) if side.profile is None)
         return None, (Warning("profile-missing", f"no profile of the {missing}: functions were not compared"),)

@@ -149,6 +149,8 @@ def _blame(judged: FunctionVerdict) -> tuple[bool, bool, bool, bool, float]:
 def _evidence(trial: Trial, *, by_functions: bool) -> Evidence:
     if not trial.paired:
         return Evidence.STORED
+    if trial.overall.metric is not None:
+        return Evidence.METRIC
     return Evidence.PROFILE if by_functions else Evidence.LOCKSTEP
 
 

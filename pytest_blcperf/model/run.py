@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +89,16 @@ class Benchmark:
     """The CPU clock's step as a part of one iteration; 0 when unknown."""
     metric: Metric | None = None
     """Set where this is no time but a metric: its launches have a `value` each and no rounds."""
+
+
+def metric_id(benchmark: str, name: str) -> str:
+    """The id of a metric: that of its test and its name."""
+    return f"{benchmark}#{name}"
+
+
+def test_id(identifier: str, tests: Collection[str]) -> str:
+    """The id among `tests` that a benchmark or metric belongs to."""
+    return identifier if identifier in tests else identifier.rpartition("#")[0]
 
 
 @dataclass(frozen=True)
