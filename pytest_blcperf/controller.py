@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_blcperf import base, pyproject
+from pytest_blcperf.bench.asv import AsvFolder
 from pytest_blcperf.bench.compat_benchmark import peer_session, publish
 from pytest_blcperf.bench.compat_codspeed import benchmark_marker, is_benchmark, is_service
 from pytest_blcperf.bench.interpreter import facts_of
@@ -52,6 +53,7 @@ class Controller:
         self._local: LocalBenchmarks | None = None
         self._windows: list[Benchmark] = []
         self._lines: list[str] = []
+        self._asv_folder: Path | None = None
         self._distributed = _is_distributed(config)
         self._rootdir_inside = config.rootpath.is_relative_to(root)
 
@@ -67,6 +69,7 @@ class Controller:
         root = repository.root if repository is not None else config.rootpath
         controller = cls(config, settings, root, repository)
         controller._choose_base()
+        controller._collect_asv()
         if settings.launches == 0 or config.option.usepdb:
             backend, _ = probe.choose(settings.backend, settings.rate)
             controller._local = LocalBenchmarks(controller._items, str(root), backend)
@@ -75,6 +78,21 @@ class Controller:
             # For tests that ask for the fixture while they run: those are not known as benchmarks and run once.
             config.pluginmanager.register(PassiveBenchmark(), "blcperf-once")
         return controller
+
+    def _collect_asv(self) -> None:
+        """Have an asv suite's folder collected, with everything else or where it is asked for. Raises UsageError."""
+        if self._settings.asv_dir is None:
+            return
+        folder = (self._root / self._settings.asv_dir).resolve()
+        if not folder.is_dir():
+            raise UsageError(f"--blcperf-asv-dir: {folder} is no folder", "name it relative to the repository")
+        self._asv_folder = folder
+        config = self._config
+        config.pluginmanager.register(AsvFolder(folder), "blcperf-asv")
+        if config.args_source is not pytest.Config.ArgsSource.ARGS and not any(
+            folder.is_relative_to(Path(config.invocation_params.dir, arg.split("::")[0])) for arg in config.args
+        ):
+            config.args.append(str(folder))
 
     def _choose_base(self) -> None:
         if self._settings.save is not None:
@@ -279,6 +297,7 @@ class Controller:
             options=worker_options(vars(config.option)),
             plugins=tuple(name for name in config.option.plugins if not name.startswith("terminal")),
             folder_on_path=_folder_on_path(folder),
+            asv_folder=self._asv_folder,
         )
 
     def _show(self, outcome: Outcome | None) -> None:

@@ -5,6 +5,7 @@ Loaded in every pytest run, so it imports pytest and the standard library only; 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 MARKER = (
     'blcperf(threshold="10%", min_share=, min_impact=, functions=[...], ignore=[...], gate="fail|warn|off", rounds=, '
-    "delay=, window=, max_time=, lockstep=True): how pytest-blcperf measures and judges this benchmark"
+    "delay=, window=, max_time=, timeout=, lockstep=True): how pytest-blcperf measures and judges this benchmark"
 )
 
 
@@ -81,6 +82,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if not codspeed:
         config.addinivalue_line("markers", "codspeed_benchmark: pytest-codspeed's marker of a whole test")
     if getattr(config.option, "blcperf_worker", False):
+        if config.option.blcperf_asv_dir:
+            from pytest_blcperf.bench.asv import AsvFolder
+
+            config.pluginmanager.register(AsvFolder(Path(config.option.blcperf_asv_dir)), "blcperf-asv")
         return
     if not peer_is_loaded(config):
         config.pluginmanager.register(PeerOptions(config), "blcperf-benchmark-options")

@@ -84,6 +84,11 @@ class MeasuringCalls:
 
         return self._run(Job(call, _name(target), prepare, teardown, schedule))
 
+    def measure_job(self, job: Job) -> Any:
+        """Measure what another collector has prepared (`asv.py`)."""
+        self._begin("measure_job")
+        return self._run(job)
+
     def weave(self, target: Any, **kwargs: Any) -> None:
         """Measure the next call of `target` (a function or its dotted name) wherever it comes from; needs aspectlib."""
         try:

@@ -59,8 +59,11 @@ def run_launch(
     timeout: float,
     clock: Callable[[], float],
     record_files: bool = False,
+    timeouts: Mapping[str, float] | None = None,
 ) -> LaunchData:
     """Take one worker a side through the benchmarks of `plans`, in its order.
+
+    `timeouts` are those of single benchmarks, `timeout` that of the rest.
 
     A plan of None means: run the test with a single call, measure nothing (that is how benchmarks are discovered).
     Whatever a worker does, this comes back: a worker that is lost ends its launch, and the failure stands at the
@@ -77,6 +80,8 @@ def run_launch(
             conversation.begin()
         for nodeid, plan in plans.items():
             start = clock()
+            for conversation in conversations:
+                conversation.allow((timeouts or {}).get(nodeid, timeout))
             try:
                 _one_benchmark(conversations, nodeid, plan, seed=seed, clock=clock, launch=launch)
             finally:
@@ -161,6 +166,11 @@ class _Conversation:
         except WorkerLost as error:
             lost = error
         self._lose_all(lost)
+
+    def allow(self, seconds: float) -> None:
+        """How long the worker may be silent."""
+        if not self.lost:
+            self._worker.allow(seconds)
 
     def until_ready(self, nodeid: str) -> Mapping[str, Any] | None:
         """Wait until the benchmark waits for requests; None when it is over before that (failed, skipped, missing)."""

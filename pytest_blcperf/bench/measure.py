@@ -174,6 +174,7 @@ class Measurement:
             scratch=self.scratch,
             timeout=self.settings.timeout,
             clock=self.clock,
+            timeouts={self._items[identifier].nodeid: self._items[identifier].settings.timeout for identifier in ids},
         )
         start_up = (self.clock() - start - sum(launch.seconds.values())) / len(ids)
         for identifier in ids:

@@ -91,6 +91,7 @@ class Suite:
     options: Mapping[str, Any]
     plugins: tuple[str, ...]
     folder_on_path: bool
+    asv_folder: Path | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -119,6 +120,7 @@ class Suite:
             "rootdir": moved.text(self.rootdir),
             # The controller's own log file must not be opened again.
             "override_ini": [*(self.options.get("override_ini") or []), "log_file="],
+            "blcperf_asv_dir": moved.text(self.asv_folder) if self.asv_folder is not None else None,
             # Without a configuration file none must be found: the base may have one of its own, or lie below one.
             "inifilename": moved.text(self.config_file) if self.config_file else os.devnull,
             "confcutdir": moved.text(Path(self.options.get("confcutdir") or self.rootdir)),
