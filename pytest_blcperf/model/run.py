@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,17 @@ class Launch:
     hash_seed: int
     cpu: int | None
     rounds: tuple[Round, ...]
+    value: float | None = None
+    """What a metric came to in this launch, in its unit; None for a benchmark's own time."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure a test reports by itself (`blcperf.metric`): positive, and `better` when "higher" or "lower"."""
+
+    name: str
+    unit: str
+    better: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,22 @@ class Benchmark:
     code: str = ""
     warnings: tuple[Warning, ...] = ()
     instructions: Instructions | None = None
+    overhead_ns: float = 0.0
+    """CPU time of the harness that was taken off each iteration (0 in runs of releases that took nothing off)."""
+    resolution_ns: float = 0.0
+    """The CPU clock's step as a part of one iteration; 0 when unknown."""
+    metric: Metric | None = None
+    """Set where this is no time but a metric: its launches have a `value` each and no rounds."""
+
+
+def metric_id(benchmark: str, name: str) -> str:
+    """The id of a metric: that of its test and its name."""
+    return f"{benchmark}#{name}"
+
+
+def test_id(identifier: str, tests: Collection[str]) -> str:
+    """The id among `tests` that a benchmark or metric belongs to."""
+    return identifier if identifier in tests else identifier.rpartition("#")[0]
 
 
 @dataclass(frozen=True)
