@@ -26,8 +26,9 @@ from pytest_blcperf.bench.suite import Item, Suite, worker_options
 from pytest_blcperf.capture import probe
 from pytest_blcperf.errors import BlcperfError, UsageError
 from pytest_blcperf.model.hottest import hottest
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import LOOK, Benchmark, Launch, Metric, metric_id, test_id
+from pytest_blcperf.model.run import LOOK, Benchmark, Launch, metric_id, test_id
 from pytest_blcperf.model.verdict import Outcome as VerdictOutcome
 from pytest_blcperf.options import OPTIONS
 from pytest_blcperf.plugin import PassiveBenchmark, peer_is_loaded

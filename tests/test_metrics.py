@@ -15,7 +15,8 @@ from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.compare.trial import lockstep_trial
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.gate import judge, screen
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch, Metric
+from pytest_blcperf.model.metric import Metric
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch
 from pytest_blcperf.model.verdict import Evidence, Outcome
 from pytest_blcperf.report import terminal
 from pytest_blcperf.settings import resolve

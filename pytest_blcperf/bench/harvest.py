@@ -13,6 +13,7 @@ from pytest_blcperf.bench.instructions import Counted
 from pytest_blcperf.bench.lockstep import SideData
 from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import (
     Benchmark,
@@ -21,7 +22,6 @@ from pytest_blcperf.model.run import (
     InstructionLaunch,
     Instructions,
     Launch,
-    Metric,
     metric_id,
 )
 from pytest_blcperf.model.warning import Warning

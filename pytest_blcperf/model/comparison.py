@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from pytest_blcperf.model.function import Function
-from pytest_blcperf.model.run import Metric
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.warning import Warning
 
 SELF = "self"

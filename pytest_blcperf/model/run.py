@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.warning import Warning
 
@@ -40,15 +41,6 @@ class Launch:
     rounds: tuple[Round, ...]
     value: float | None = None
     """What a metric came to in this launch, in its unit; None for a benchmark's own time."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure a test reports by itself (`blcperf.metric`): positive, and `better` when "higher" or "lower"."""
-
-    name: str
-    unit: str
-    better: str
 
 
 @dataclass(frozen=True)

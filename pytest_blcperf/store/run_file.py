@@ -16,8 +16,9 @@ from typing import Any
 from pytest_blcperf import __version__
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.environment import Environment
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Instructions, Launch, Metric, Run
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Instructions, Launch, Run
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.store import archive, pprof
 from pytest_blcperf.store.atomic import replacing

@@ -15,7 +15,8 @@ import numpy as np
 
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.gate import Hypothesis, Step, judge, lockstep_trial, screen
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch, Metric
+from pytest_blcperf.model.metric import Metric
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch
 from pytest_blcperf.model.verdict import Outcome
 from pytest_blcperf.settings import resolve
 
