@@ -320,6 +320,17 @@ def test_registers_of_any_frame_can_be_asked_for():
     assert [seen[depth, 16] for depth in range(3)] == [[function(0)], [function(1)], [function(2)]]
 
 
+def test_mappings_that_come_later_are_taken_in():
+    world = World(LEAF, START)
+    frames, code = world.unwinder.frames, world.unwinder.frames._code
+    mappings = world.unwinder.frames._spaces.mappings
+    frames.renew(AddressSpaces([]), MappedCode((), np.zeros(0, np.int64), np.zeros(0, np.uint64)))
+    sample = Sample(function(0), [function(1)])
+    assert world.unwind(sample) == [([function(0)], NO_TABLE)]
+    frames.renew(AddressSpaces(mappings), code)
+    assert world.unwind(sample) == [([function(0), function(1)], COMPLETE)]
+
+
 def test_no_samples():
     world = World(LEAF)
     chains = world.unwinder.unwind(batch_of(X86_64, []))
