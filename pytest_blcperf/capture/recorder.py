@@ -228,6 +228,10 @@ class Recorder:
         while not self._end_ns:
             left = (self._until_ns - time.monotonic_ns()) / 1e9
             if left <= 0 or not self.target_alive:
+                if left > 0:
+                    self.warnings.append(
+                        ("target-ended", f"the target ended {left:.1f} s before the end of the window")
+                    )
                 self._end_ns = min(self.stop(), self._until_ns)
                 break
             late = time.monotonic() >= patience
