@@ -70,7 +70,7 @@ def mariadb() -> Iterator[Server]:
             load = ["sysbench", "oltp_read_write", f"--mysql-socket={socket}", "--mysql-user=root", "--tables=1"]
             load += ["--table-size=20000", "--threads=4"]
             subprocess.run([*load, "prepare"], check=True, capture_output=True)
-            yield Server(server.pid, [*load, "--time=60", "run"], [*client, "-e"])
+            yield Server(server.pid, [*load, "--time=600", "run"], [*client, "-e"])
         finally:
             _end(server)
 
@@ -114,7 +114,7 @@ def postgresql() -> Iterator[Server]:
             client = ["-h", name, "-U", "postgres"]
             _wait_for([f"{bin_}/pg_isready", *client], server)
             run(f"{bin_}/pgbench", *client, "--initialize", "--scale=2", "postgres")
-            load = [f"{bin_}/pgbench", *client, "--client=4", "--jobs=1", "--time=60", "postgres"]
+            load = [f"{bin_}/pgbench", *client, "--client=4", "--jobs=1", "--time=600", "postgres"]
             yield Server(server.pid, load, [f"{bin_}/psql", *client, "postgres", "-c"])
         finally:
             _end(server)
