@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-FREQUENCY = 2000
+FREQUENCY = 4000
 STACK_BYTES = 12288
 
 
