@@ -20,6 +20,7 @@ from pytest_blcperf.capture.spied_stacks import SpiedStacks, read_spied
 from pytest_blcperf.errors import PermissionDenied, TargetError
 
 _PATIENCE = 10.0
+_PATIENCE_AT_THE_END = 60.0
 _POLL = 0.02
 
 
@@ -138,8 +139,13 @@ class Spy:
         try:
             if self._process.poll() is None:
                 self._process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_PATIENCE)
+            try:
+                self._process.wait(_PATIENCE_AT_THE_END)
+            except subprocess.TimeoutExpired:
+                raise TargetError(
+                    f"{self.backend} did not write its stacks within {_PATIENCE_AT_THE_END:g} s of being interrupted",
+                    "profile for a shorter time, or choose another --blcperf-backend",
+                ) from None
             # py-spy calls it a failure to have seen nothing.
             if self._process.returncode != 0 and b"no stack counts found" not in self._said().lower():
                 raise self._failed()
