@@ -1,6 +1,7 @@
 """Python functions of live processes, seen from outside, on every Python of this machine."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.backends import BYTECODE, OUTSIDE, PERF_SIGNAL, PY_SPY, SAMPLING, TIMER, TRAMPOLINE
 from pytest_blcperf.capture.recorder import Recorder
 from pytest_blcperf.capture.recording_plan import RecordingPlan
+from pytest_blcperf.capture.spy import Spy
 from pytest_blcperf.errors import BlcperfError
 from pytest_blcperf.model.capture import profile_of
 from pytest_blcperf.model.hottest import hottest
@@ -141,6 +143,21 @@ def test_profilers_that_read_memory_see_the_same_functions(backend):
     for name in ("straight_line", "loop", "c_call", "tiny_calls", "generator"):
         assert 0.05 < found.total_time(name) < 0.45, name
     assert found.function("loop")[2] > 0 and found.function("loop")[3]
+
+
+def test_they_end_when_told_to_also_where_interrupts_are_ignored():
+    """As in what a shell starts in the background."""
+    tools = tools_of(PY_SPY, sys.executable)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with CalibrationProcess([sys.executable], []) as process:
+            spy = Spy(PY_SPY, process.ask("open", backend=PY_SPY)["process"], 100, tools.python)
+            masks = Path(f"/proc/{spy.process_id}/status").read_text()
+            spy.stop()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    (ignored,) = [int(line.split()[1], 16) for line in masks.splitlines() if line.startswith("SigIgn:")]
+    assert not ignored >> (signal.SIGINT - 1) & 1
 
 
 @pytest.fixture(scope="module", params=["3.12", "3.13"])
