@@ -48,7 +48,7 @@ def sampling_command(python: Sequence[str]) -> list[str] | None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Programs started here hear SIGINT, also when this one ignores it, as what a shell starts in the background does."""
+    """Programs started here hear SIGINT, also when this one ignores it: a shell starts background jobs like that."""
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if not ignored or threading.current_thread() is not threading.main_thread():
         yield
