@@ -46,8 +46,10 @@ class InFiles:
         self._batch = batch
         self._spaces = spaces
         self._shift = np.array([(mapping.offset - mapping.start) % 2**64 for mapping in spaces.mappings], np.uint64)
+        self._paths = [mapping.path for mapping in spaces.mappings]
         self.stacks = {}
         self.ends = {}
+        self.sampled_paths = {}
 
     def __call__(self, unwound):
         batch, sample = self._batch, unwound.sample
@@ -62,6 +64,9 @@ class InFiles:
             shown = address + np.where(mapping >= 0, self._shift[mapping], np.uint64(0))
             for place, one in zip(row.tolist(), shown.tolist(), strict=True):
                 rows[place].append(one)
+            if depth == 0:
+                paths = [self._paths[one] if one >= 0 else "" for one in mapping.tolist()]
+                self.sampled_paths.update(zip([keys[place] for place in row.tolist()], paths, strict=True))
             after_signal[row] = unwound.history.rules.signal[step.rule[kept]]
         self.stacks.update(zip(keys, rows, strict=True))
         self.ends.update(zip(keys, unwound.end.tolist(), strict=True))

@@ -231,7 +231,7 @@ SEED = with_header(
 PIPE = piped(header_attr(attributes()), header_feature(6, string("x86_64")), sample(1), MAPPING, ROUND)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([SEED, PIPE]), st.data())
 def test_changed_bytes_are_refused_or_read(tmp_path: Path, seed: bytes, data: st.DataObject) -> None:
     content = bytearray(seed)

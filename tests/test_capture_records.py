@@ -105,7 +105,7 @@ def rows(found: SampleBatch) -> list[tuple[object, ...]]:
     return result
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(samples(), min_size=1, max_size=8),
     fields,
@@ -122,7 +122,7 @@ def test_what_was_written_is_read(written, present, read_format, branch_type) ->
     assert rows(in_order(copied.copy(np.arange(len(found))[::-1]))) == rows(in_order(found))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(samples(), min_size=1, max_size=4), fields, st.data())
 def test_changed_bytes_are_broken_or_read_but_never_more(written, present, data) -> None:
     content = bytearray(b"".join(encode(one, present) for one in written))
@@ -133,7 +133,7 @@ def test_changed_bytes_are_broken_or_read_but_never_more(written, present, data)
     assert len(batched.stack) + 8 * len(batched.chain) <= len(content)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=600), st.integers(0, (1 << 17) - 1), st.integers(0, 31), st.integers(0, (1 << 24) - 1))
 def test_any_bytes_are_decoded_without_an_error(data, present, read_format, mask) -> None:
     whole = data[: len(data) // 8 * 8]
@@ -216,6 +216,8 @@ def test_mappings_with_an_inode_and_with_a_build_id() -> None:
 def test_names_new_and_ended_threads_and_losses() -> None:
     [named] = side(3, struct.pack("=ii", 10, 11) + name("worker"), abi.MISC_COMM_EXEC).names
     assert (named.process, named.thread, named.time, named.name, named.executed) == (10, 11, 1000, "worker", True)
+    [named] = side(3, struct.pack("=ii", 10, 11) + b"caf\xe9\0\0\0\0").names
+    assert named.name == "caf\\xe9"
     [fork] = side(7, struct.pack("=iiiiQ", 20, 10, 21, 11, 900)).forks
     assert (fork.process, fork.parent_process, fork.thread, fork.parent_thread, fork.time) == (20, 10, 21, 11, 900)
     assert side(4, struct.pack("=iiiiQ", 20, 10, 21, 11, 900)).ended == [(20, 21, 900)]
@@ -225,7 +227,7 @@ def test_names_new_and_ended_threads_and_losses() -> None:
     assert side(5, words(1, 2, 3)).throttled == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 90), st.integers(0, 65535), st.binary(max_size=200), st.integers(0, (1 << 17) - 1))
 def test_any_other_record_is_noted_or_broken(kind, misc, body, present) -> None:
     layout = SampleLayout("x86_64", present)

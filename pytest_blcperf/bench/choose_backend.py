@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_blcperf.bench.calibration import calibrate, try_out
+from pytest_blcperf.bench.instructions import valgrind_version
 from pytest_blcperf.bench.outside import OutsideTools
 from pytest_blcperf.capture import probe
-from pytest_blcperf.capture.backends import ALL, BYTECODE, INSIDE, OUTSIDE, PY_SPY, SAMPLING, TRAMPOLINE
+from pytest_blcperf.capture.backends import ALL, BYTECODE, CALLGRIND, INSIDE, OUTSIDE, PY_SPY, SAMPLING, TRAMPOLINE
 from pytest_blcperf.errors import BlcperfError, PermissionDenied, UsageError
 
 
@@ -38,8 +39,10 @@ def choose_backend(
 
     Raises the reason as PermissionDenied when the one that was asked for does not work, UsageError for other names.
     """
+    if requested == CALLGRIND:
+        return BackendChoice(CALLGRIND, valgrind_version())
     if requested != "auto" and requested not in ALL:
-        raise UsageError(f"unknown sampling backend {requested!r}", f"choose auto, {', '.join(ALL)}")
+        raise UsageError(f"unknown backend {requested!r}", f"choose auto, {', '.join((*ALL, CALLGRIND))}")
     if requested in INSIDE:
         return BackendChoice(*probe.choose(requested, rate))
     if requested in OUTSIDE:

@@ -14,6 +14,8 @@ PY_SPY = "py-spy"
 """py-spy, on another CPU."""
 TIMER = "timer"
 """An interval timer and a signal handler: inclusive time only."""
+CALLGRIND = "callgrind"
+"""valgrind counts instructions in place of time; only where it is asked for."""
 
 OUTSIDE = (BYTECODE, TRAMPOLINE, SAMPLING, PY_SPY)
 """Those that look at the measured process from another one."""

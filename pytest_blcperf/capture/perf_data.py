@@ -13,6 +13,7 @@ Memory is bounded by `batch_bytes`, however large or wrong the file is.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,17 @@ from pytest_blcperf.capture.records import RecordIndex, SampleLayout, SampleTabl
 from pytest_blcperf.capture.side_band import KINDS, SideBand, trailer_time
 from pytest_blcperf.capture.zstd_stream import Decompressor
 from pytest_blcperf.errors import UsageError
-from pytest_blcperf.model.recording import REGISTERS, Ints, Recording, RecordingHealth, SampleBatch, Words
+from pytest_blcperf.model.recording import (
+    REGISTERS,
+    Fork,
+    Ints,
+    Mapping,
+    Recording,
+    RecordingHealth,
+    SampleBatch,
+    ThreadName,
+    Words,
+)
 
 _PORTION = 8 << 20
 _LATEST = (1 << 63) - 1
@@ -57,7 +68,10 @@ class PerfData:
         self._layouts: _Layouts | None = None
         self._waiting: list[SampleTable] = []
         self._waiting_bytes = 0
-        self._newest = self._newest_in_round = self._settled = -1
+        self._pending: list[KernelRecords] = []
+        self._rounds = 0
+        self._before: deque[tuple[int, int]] = deque()
+        self._newest = self._settled = -1
         self._first, self._last = _LATEST, -1
         self._samples = self._late = 0
         self._file = _open(path)
@@ -97,6 +111,7 @@ class PerfData:
         for portion in self._portions():
             for found in self._records.feed(portion):
                 yield from self._take(found)
+            yield from self._read_pending()
         self._records.finish()
         self._unpacked.finish()
         self._side_band.broken += self._records.broken + self._unpacked.broken + bool(self._left)
@@ -104,7 +119,8 @@ class PerfData:
 
     def _portions(self) -> Iterator[bytes]:
         try:
-            while portion := self._file.read(_PORTION if self._left is None else min(_PORTION, self._left)):
+            size = max(min(_PORTION, self._batch_bytes // 4), 1 << 16)
+            while portion := self._file.read(size if self._left is None else min(size, self._left)):
                 self._left = None if self._left is None else self._left - len(portion)
                 yield portion
         except OSError as error:
@@ -112,22 +128,36 @@ class PerfData:
 
     def _take(self, found: KernelRecords | PerfRecord) -> Iterator[SampleBatch]:
         if isinstance(found, KernelRecords):
-            self._read(found)
-            if self._waiting_bytes >= self._batch_bytes:
-                yield from self._flush(self._settled)
-            if self._waiting_bytes >= self._batch_bytes:
-                # A round larger than memory allows, or a file without rounds: the older half must do.
-                yield from self._flush(int(np.median(np.concatenate([table.time for table in self._waiting]))))
+            if self._pending and self._pending[-1].words is not found.words:
+                yield from self._read_pending()
+            self._pending.append(found)
         elif found.type in (stream.COMPRESSED, stream.COMPRESSED2):
             for piece in self._decompress(stream.compressed_payload(found)):
                 for inner in self._unpacked.feed(piece):
                     if isinstance(inner, KernelRecords) or inner.type == stream.FINISHED_ROUND:
                         yield from self._take(inner)
         elif found.type == stream.FINISHED_ROUND:
-            # perf drains every ring in a round: what is older than the newest of the round before is complete.
-            self._settled, self._newest_in_round = self._newest_in_round, self._newest
+            self._rounds += 1
         elif self._piped:
             self._note_header(found)
+
+    def _read_pending(self) -> Iterator[SampleBatch]:
+        """Read the records that wait, many rounds at once: a round may hold few samples."""
+        if not self._pending:
+            return
+        words, position = self._pending[0].words, np.concatenate([one.position for one in self._pending])
+        self._pending.clear()
+        self._before.append((self._rounds, self._newest))
+        self._read(KernelRecords(words, position))
+        # perf drains every ring in a round: once a round has ended after the one that went on when a sample was read,
+        # nothing older comes.
+        while self._before and self._before[0][0] + 2 <= self._rounds:
+            self._settled = self._before.popleft()[1]
+        if self._waiting_bytes >= self._batch_bytes:
+            yield from self._flush(self._settled)
+        if self._waiting_bytes >= self._batch_bytes:
+            # A round larger than memory allows, or a file without rounds: the older half must do.
+            yield from self._flush(int(np.median(np.concatenate([table.time for table in self._waiting]))))
 
     def _note_header(self, found: PerfRecord) -> None:
         if found.type == stream.HEADER_ATTR and len(found.body) >= 64:
@@ -192,6 +222,16 @@ class PerfData:
         self._late += int((found.time < self._last).sum())
         self._first, self._last = min(self._first, int(found.time[0])), max(self._last, int(found.time[-1]))
         yield found
+
+    @property
+    def kernel_build_id(self) -> str:
+        """The build-id of the kernel it was recorded on, "" where the file does not tell (or not yet, in a pipe)."""
+        return self._header.build_ids.get("[kernel.kallsyms]", "")
+
+    @property
+    def so_far(self) -> tuple[list[Mapping], list[ThreadName], list[Fork]]:
+        """What is known of the processes by now, in the order it became known: these lists only grow."""
+        return self._side_band.mappings, self._side_band.names, self._side_band.forks
 
     def finish(self) -> Recording:
         """Everything but the samples, after `batches` has ended."""

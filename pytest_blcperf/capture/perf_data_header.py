@@ -201,7 +201,7 @@ def _string(content: bytes, at: int) -> tuple[str, int]:
     if at + 4 > len(content):
         return "", len(content)
     size = int.from_bytes(content[at : at + 4], "little")
-    return text(content[at + 4 : at + 4 + min(size, _LONGEST_STRING)]), at + 4 + size
+    return text(content[at + 4 : at + 4 + min(size, _LONGEST_STRING)], "backslashreplace"), at + 4 + size
 
 
 def _build_ids(content: bytes) -> Iterator[tuple[str, str]]:

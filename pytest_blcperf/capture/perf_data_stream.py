@@ -42,28 +42,43 @@ class RecordStream:
         self.broken = False
 
     def feed(self, data: bytes) -> Iterator[KernelRecords | PerfRecord]:
-        """The records that are whole by now."""
-        data = self._rest + data if self._rest else data
+        """The records that are whole by now. Runs of the kernel's mostly share one array of words."""
         at = 0
+        # Only the record that was cut is put together: copying all of the data took a third of the time.
+        while self._rest and at < len(data) and not self.broken:
+            missing = self._missing()
+            begun, self._rest = self._rest + data[at : at + missing], b""
+            at += missing
+            yield from self._cut(begun, 0)
+        yield from self._cut(data, min(at, len(data)))
+
+    def _missing(self) -> int:
+        """Bytes until the record that has begun is whole, or until its size is known."""
+        if len(self._rest) < _HEADER_BYTES:
+            return _HEADER_BYTES - len(self._rest)
+        return max(int.from_bytes(self._rest[6:8], "little") - len(self._rest), 1)
+
+    def _cut(self, data: bytes, at: int) -> Iterator[KernelRecords | PerfRecord]:
+        whole = np.frombuffer(data, np.uint64, len(data) // 8)
         while not self.broken:
             skipped = min(self._skip, len(data) - at)
             self._skip -= skipped
             at += skipped
-            words = np.frombuffer(data, np.uint64, (len(data) - at) // 8, at)
+            words, start = whole, at // 8
             if at % 8:
                 # perf's own records may end between words.
-                words = words.copy()
-            position, stop = walk(words, 0, len(words))
+                words, start = np.frombuffer(data, np.uint64, (len(data) - at) // 8, at).copy(), 0
+            position, stop = walk(words, start, len(words))
             if len(position):
                 yield KernelRecords(words, position)
-            at += 8 * stop
+            at += 8 * (stop - start)
             found = self._own_record(data, at)
             if found is None:
                 break
             yield found
             at += _HEADER_BYTES + len(found.body)
             self._skip = payload_bytes(found)
-        self._rest = b"" if self.broken else data[at:]
+        self._rest = b"" if self.broken else self._rest + data[at:]
 
     def _own_record(self, data: bytes, at: int) -> PerfRecord | None:
         """The record of perf's own there, None when it is not whole yet, or broken."""

@@ -41,7 +41,9 @@ from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.recording import (
     Booleans,
     Event,
+    Fork,
     Ints,
+    Mapping,
     Recording,
     RecordingHealth,
     SampleBatch,
@@ -199,6 +201,11 @@ class Recorder:
         """Whether one of the processes still runs; True for a cgroup and the whole system."""
         return self._watch is None or self._watch.any_running()
 
+    @property
+    def so_far(self) -> tuple[list[Mapping], list[ThreadName], list[Fork]]:
+        """What is known of the processes by now, in the order it became known: these lists only grow."""
+        return self._side_band.mappings, self._side_band.names, self._side_band.forks
+
     def stop(self) -> int:
         """End: the end of the window (ns). Batches may still be waiting. Again: nothing."""
         if self._drain is None or self._events is None:
@@ -228,6 +235,10 @@ class Recorder:
         while not self._end_ns:
             left = (self._until_ns - time.monotonic_ns()) / 1e9
             if left <= 0 or not self.target_alive:
+                if left > 0:
+                    self.warnings.append(
+                        ("target-ended", f"the target ended {left:.1f} s before the end of the window")
+                    )
                 self._end_ns = min(self.stop(), self._until_ns)
                 break
             late = time.monotonic() >= patience

@@ -81,7 +81,7 @@ class SideBand:
 
     def _comm(self, misc: int, body: bytes, time: int) -> None:
         process, thread = _COMM.unpack_from(body)
-        name = text(body[_COMM.size :])
+        name = text(body[_COMM.size :], "backslashreplace")
         self.names.append(ThreadName(process, thread, time, name, bool(misc & abi.MISC_COMM_EXEC)))
 
     def _fork(self, _misc: int, body: bytes, _time: int) -> None:
@@ -118,9 +118,11 @@ KINDS = tuple(_READERS)
 """The records that are noted; others may be passed over."""
 
 
-def text(name: bytes) -> str:
-    """A zero-terminated name. Bytes that are no UTF-8 stay recognisable (surrogates: os.fsencode gives them back)."""
-    return name.partition(b"\0")[0][:_MAX_NAME].decode("utf-8", "surrogateescape")
+def text(name: bytes, errors: str = "surrogateescape") -> str:
+    """A zero-terminated path, with surrogates for bytes that are no UTF-8 (os.fsencode gives them back); or a name that
+    is only shown (`errors="backslashreplace"`).
+    """
+    return name.partition(b"\0")[0][:_MAX_NAME].decode("utf-8", errors)
 
 
 def trailer_time(body: bytes, layout: SampleLayout) -> int:

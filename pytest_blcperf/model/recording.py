@@ -65,7 +65,8 @@ class SampleBatch:
 @dataclass(frozen=True)
 class Mapping:
     """An executable mapping: from `time` on (ns of CLOCK_MONOTONIC, 0: from the beginning) [start, end) of `process`
-    holds `path` from the file offset `offset` on. `path` is as the process sees it, or `[vdso]`, `//anon`, ….
+    holds `path` from the file offset `offset` on. `path` is as the process sees it, or `[vdso]`, `//anon`, …; bytes
+    that are no UTF-8 are surrogates in it (`os.fsencode`). `process` is -1 for the kernel's own, in perf's files.
 
     `device` (major, minor), `inode` and `generation` are 0 where unknown; `build_id` is hexadecimal, "" where unknown.
     """

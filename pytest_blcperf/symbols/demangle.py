@@ -60,9 +60,10 @@ class Demangler:
             answers, said = _asked(names, self._seconds)
             self._known.update(zip(names, answers, strict=False))
             names = names[len(answers) :]
+            if said:
+                self._said = f"names that could not be demangled are shown as they are: {said}"
             if names:
                 self._failures += 1
-                self._said = f"names that could not be demangled are shown as they are: {said}"
                 self._known[names[0]] = names[0]
                 names = names[1:]
 
@@ -79,8 +80,10 @@ def _asked(names: list[str], seconds: float) -> tuple[list[str], str]:
     text = "".join(json.dumps(name) + "\n" for name in names)
     try:
         done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=seconds, check=False)
-        output, said = done.stdout, done.stderr.decode("utf-8", "replace").strip()[-200:]
-        said = said or f"a name took too much time or memory (status {done.returncode})"
+        output, lines = done.stdout, done.stderr.decode("utf-8", "backslashreplace").splitlines()
+        said = lines[-1][:200] if lines else ""
+        if done.returncode and not said:
+            said = f"a name took too much time or memory (status {done.returncode})"
     except subprocess.TimeoutExpired as error:
         output, said = error.stdout or b"", f"the demangler took longer than {seconds} s"
     except OSError as error:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -84,12 +84,21 @@ class Resolver:
     """Names frames. Symbol tables are read once, for the objects that frames lie in, and kept: use one for all windows
     of a session.
 
-    With `live` False the recording is of another time or machine: neither the kernel's symbols nor processes are
-    asked. `fingerprints` gives one to functions with names too; those without always have one where it can be told.
+    With `live` False the recording is of another time or machine: processes are not asked, and the kernel's symbols
+    only if `same_kernel` says that it has not been restarted since. `fingerprints` gives one to functions with names
+    too; those without always have one where it can be told.
     """
 
-    def __init__(self, live: bool = True, fingerprints: bool = False, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        live: bool = True,
+        fingerprints: bool = False,
+        proc: Path = Path("/proc"),
+        *,
+        same_kernel: bool = False,
+    ) -> None:
         self._live = live
+        self._same_kernel = live or same_kernel
         self._fingerprints = fingerprints
         self._proc = proc
         self._demangler = Demangler()
@@ -102,9 +111,10 @@ class Resolver:
         item = frames.object.astype(np.int64)
         inside = frames.address - frames.caller.astype(np.uint64)
         owners = _owners(code, mappings)
-        jits: dict[int, tuple[JitNames, Ints]] = {}
-        for one in np.unique(item).tolist():
-            rows = np.flatnonzero(item == one)
+        # A runtime has many mappings without a file, and one list of names for all of them.
+        by_process: dict[int, JitNames] = {}
+        jits: dict[int, tuple[JitNames, list[Ints]]] = {}
+        for one, rows in _groups(item):
             if one == _KERNEL_OBJECT:
                 self._name_kernel(found, rows, inside[rows])
             elif one < 0:
@@ -112,27 +122,29 @@ class Resolver:
             elif code.objects[one].elf is not None:
                 self._name_file(found, rows, inside[rows], code.objects[one])
             else:
-                jit = jit_names(owners[one], mappings, self._live, self._proc)
+                jit = by_process.get(owners[one])
+                if jit is None:
+                    jit = by_process[owners[one]] = jit_names(owners[one], mappings, self._live, self._proc)
                 _name_memory(found, rows, inside[rows], code.objects[one], jit)
                 if jit.replaced:
-                    jits[one] = jit, rows
+                    jits.setdefault(owners[one], (jit, []))[1].append(rows)
         return found.finished(self._demangler, jits, inside)
 
     def _name_kernel(self, found: _Found, rows: Ints, addresses: Words) -> None:
         if self._kernel is None:
-            self._kernel = kernel_symbols(self._proc) if self._live else _NO_KERNEL
+            self._kernel = kernel_symbols(self._proc) if self._same_kernel else _NO_KERNEL
         kernel = self._kernel
         index = kernel.table.find(addresses)
         which = np.where(index >= 0, kernel.object_of[index] if len(kernel.object_of) else 0, 0)
-        for module in np.unique(which).tolist():
-            here = np.flatnonzero(which == module)
+        for module, here in _groups(which):
             place = found.object(ObjectFile(kernel.objects[module]))
             # Each start of the kernel puts it elsewhere: places count from its beginning.
             base = kernel.base[module] if len(kernel.table) else np.uint64(0)
             found.places(rows[here], place, addresses[here] - base)
-        for one in np.unique(index[index >= 0]).tolist():
-            name = kernel.objects[kernel.object_of[one]], kernel.table.name(one)
-            found.named(rows[index == one], Function(*name, kind="kernel"))
+        for one, here in _groups(index):
+            if one >= 0:
+                name = kernel.objects[kernel.object_of[one]], kernel.table.name(one)
+                found.named(rows[here], Function(*name, kind="kernel"))
         lost = rows[index < 0]
         if len(lost):
             found.unknown_function(lost, Function(KERNEL, UNKNOWN, kind="kernel"))
@@ -151,9 +163,10 @@ class Resolver:
         index = symbols.table.find(addresses)
         wants_code = self._fingerprints or bool((index < 0).any())
         identities = names.identities if wants_code else _NO_CODE
-        for one in np.unique(index[index >= 0]).tolist():
-            fingerprint = identities.of(int(symbols.table.start[one])) if self._fingerprints else ""
-            found.mangled(rows[index == one], file, symbols.table.name(one), fingerprint)
+        for one, here in _groups(index):
+            if one >= 0:
+                fingerprint = identities.of(int(symbols.table.start[one])) if self._fingerprints else ""
+                found.mangled(rows[here], file, symbols.table.name(one), fingerprint)
         self._name_by_code(found, rows[index < 0], addresses[index < 0], code, identities)
 
     def _name_by_code(
@@ -164,14 +177,14 @@ class Resolver:
             return
         file = Path(code.file.path).name
         index = identities.table.find(addresses)
-        for one in np.unique(index[index >= 0]).tolist():
-            begin = int(identities.table.begin[one])
-            function = Function(file, f"+{begin:#x}", fingerprint=identities.table.fingerprints[one], kind="native")
-            found.named(rows[index == one], function)
+        for one, here in _groups(index):
+            if one >= 0:
+                begin = int(identities.table.begin[one])
+                function = Function(file, f"+{begin:#x}", fingerprint=identities.table.fingerprints[one], kind="native")
+                found.named(rows[here], function)
         lost = np.flatnonzero(index < 0)
-        for address in np.unique(addresses[lost]).tolist():
-            function = Function(file, f"+{address:#x}", kind="native")
-            found.unknown_function(rows[lost][addresses[lost] == address], function)
+        for address, here in _groups(addresses[lost]):
+            found.unknown_function(rows[lost[here]], Function(file, f"+{address:#x}", kind="native"))
         found.without_symbols(code)
 
 
@@ -243,8 +256,9 @@ def _name_memory(found: _Found, rows: Ints, addresses: Words, code: CodeObject, 
     found.places(
         rows, found.object(ObjectFile(file if kind == "jit" else code.file.path, code.file.build_id)), addresses
     )
-    for one in np.unique(index[index >= 0]).tolist():
-        found.mangled(rows[index == one], JIT, jit.table.name(one), "", "jit")
+    for one, here in _groups(index):
+        if one >= 0:
+            found.mangled(rows[here], JIT, jit.table.name(one), "", "jit")
     lost = rows[index < 0]
     if len(lost):
         found.unknown_function(lost, Function(file, UNKNOWN, kind=kind))
@@ -256,6 +270,14 @@ def _name_memory(found: _Found, rows: Ints, addresses: Words, code: CodeObject, 
         found.warn("jit-names", problem)
 
 
+def _groups(values: npt.NDArray[Any]) -> Iterator[tuple[int, Ints]]:
+    """Each distinct value with the rows that hold it."""
+    order = np.argsort(values, kind="stable")
+    bounds = np.flatnonzero(np.diff(values[order])) + 1
+    for rows in np.split(order, bounds) if len(values) else ():
+        yield int(values[rows[0]]), rows
+
+
 def _owners(code: MappedCode, mappings: Sequence[Mapping]) -> dict[int, int]:
     """By object, a process that has it mapped: the only one, where the object is memory without a file."""
     return {item: mapping.process for item, mapping in zip(code.object_of.tolist(), mappings, strict=True)}
@@ -264,12 +286,12 @@ def _owners(code: MappedCode, mappings: Sequence[Mapping]) -> dict[int, int]:
 class _Replaced:
     """Frames whose function depends on when they were seen."""
 
-    def __init__(self, jits: Iterable[tuple[JitNames, Ints]], inside: Words, numbers: dict[str, int]) -> None:
+    def __init__(self, jits: Iterable[tuple[JitNames, list[Ints]]], inside: Words, numbers: dict[str, int]) -> None:
         self._spaces: list[tuple[Ints, AddressSpaces, Ints]] = []
         self._inside = inside
         for jit, rows in jits:
             function = np.array([numbers[code.name] for code in jit.codes], np.int64)
-            self._spaces.append((rows, jit.spaces(), function))
+            self._spaces.append((np.concatenate(rows), jit.spaces(), function))
 
     def functions(self, frames: Ints, time: Ints, otherwise: Ints) -> Ints:
         found = otherwise[frames]
@@ -320,7 +342,7 @@ class _Found:
     def warn(self, code: str, text: str) -> None:
         self._warnings[Warning(code, text)] = None
 
-    def finished(self, demangler: Demangler, jits: dict[int, tuple[JitNames, Ints]], inside: Words) -> FrameNames:
+    def finished(self, demangler: Demangler, jits: dict[int, tuple[JitNames, list[Ints]]], inside: Words) -> FrameNames:
         codes = [code.name for jit, _ in jits.values() for code in jit.codes]
         names = demangler.all([*(function.name for _, function in self._pending), *codes])
         numbers: dict[Function, int] = {}
@@ -335,8 +357,8 @@ class _Found:
         }
         later = _Replaced(jits.values(), inside, by_code) if jits else None
         replaced = np.zeros(len(self._function), np.bool_)
-        for _, rows in jits.values():
-            replaced[rows] = True
+        for _, several in jits.values():
+            replaced[np.concatenate(several)] = True
         return FrameNames(
             # Several functions of a file may have one name; their code is unchanged when that of all is.
             functions=tuple(

@@ -137,7 +137,7 @@ def decoded(data: bytes) -> UnwindTable:
     """The table in the bytes of a cache file. Raises CacheFileError."""
     line, newline, body = data.partition(b"\n")
     header = _header(line if newline and len(line) <= MAX_HEADER_BYTES else b"")
-    if hashlib.sha256(body).hexdigest() != header["sha256"]:
+    if hashlib.sha256(body).hexdigest() != header.get("sha256"):
         raise CacheFileError("another checksum")
     registers = MACHINES[header["machine"]].registers
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_COLUMNS, (header["rows"],))
@@ -183,7 +183,7 @@ def _header(line: bytes) -> dict[str, Any]:
         header = json.loads(line)
     except (ValueError, RecursionError):
         raise CacheFileError("no header") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("machine") not in MACHINES:
+    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("machine") not in [*MACHINES]:
         raise CacheFileError("another format")
     lengths = header.get("expressions")
     numbers = [header.get("rows"), header.get("rules"), *(lengths if isinstance(lengths, list) else [None])]

@@ -235,9 +235,11 @@ class _Walk:
         pc = memory.at(at_pc)
         end[good & (pc == 0)] = COMPLETE
         at_fp = place + steps.fp[step.rule]
-        inside = (at_fp >= first) & (at_fp <= last)
-        at_fp[~inside] = 0
-        fp = np.where(steps.keeps_fp[step.rule], memory.at(at_fp), step.fp)
+        # Below the stack pointer: it was just popped, and compilers do not say so where nobody can throw.
+        kept = steps.keeps_fp[step.rule] & (at_fp >= first)
+        beyond = at_fp > last
+        at_fp[~kept | beyond] = 0
+        fp = np.where(kept, np.where(beyond, 0, memory.at(at_fp)), step.fp)
         return _Next(pc, cfa, fp, end)
 
     def _why(self, row: Ints, sp: Words, cfa: Words, at_pc: Ints) -> Bytes:
@@ -282,8 +284,12 @@ class _Walk:
         step.cfa[which] = caller.cfa.value
         after.pc[which], after.sp[which] = caller.pc.value, caller.sp.value
         after.fp[which] = np.where(caller.fp.known, caller.fp.value, 0)
-        # A handler may run on a stack of its own, above or below the interrupted one.
-        falls = (caller.sp.value <= step.sp[which]) & ~rules.signal[rule]
+        # A handler may run on a stack of its own, above or below the interrupted one; and where calls do not push the
+        # return address, a function may be left that has put nothing on the stack.
+        stays = (caller.sp.value == step.sp[which]) & (
+            self._unwinder.machine.stores_return_address | (caller.pc.value == step.pc[which])
+        )
+        falls = ((caller.sp.value < step.sp[which]) | stays) & ~rules.signal[rule]
         end = np.where(caller.pc.value == 0, COMPLETE, _GOING_ON)
         after.end[which] = np.where(known, np.where(falls, BROKEN, end), TRUNCATED)
 

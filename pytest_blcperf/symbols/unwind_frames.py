@@ -97,6 +97,12 @@ class Frames:
     def rule(self) -> Indices:
         return self._columns.rule[: len(self)]
 
+    def renew(self, spaces: AddressSpaces, code: MappedCode) -> None:
+        """Take in mappings that have come since. `code.objects` begins with the objects there were."""
+        self._spaces, self._code = spaces, code
+        self._tags.clear()
+        self._slot_key[:] = _EMPTY
+
     def seen(self, process: Ints, time: Ints) -> Seen:
         """Samples, ready for their addresses to be found."""
         layout = self._spaces.layout(process, time)

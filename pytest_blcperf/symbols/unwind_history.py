@@ -179,7 +179,13 @@ class History:
         if how in (VALUE_OFFSET, VALUE_EXPRESSION):
             return place
         found = self.memory.read(place.value, at.row)
-        return Values(found.value, found.known & place.known)
+        kept = Values(found.value, found.known & place.known)
+        popped = (place.value < self.register(self.machine.stack_pointer, at).value) & by_offset
+        if not popped.any():
+            return kept
+        # Compilers do not say that a register was popped where nobody can throw: it is in its place again.
+        before = self.register(number, at)
+        return Values(np.where(popped, before.value, kept.value), np.where(popped, before.known, kept.known))
 
     def _evaluated(self, expression: int, at: At, initial: Words | None = None) -> Values:
         try:

@@ -100,6 +100,14 @@ def test_all_threads_are_recorded_with_stacks_in_the_order_of_time(run) -> None:
     assert inside.all()
 
 
+def test_frame_pointers_give_user_addresses_too_leaf_first(run) -> None:
+    child = run(BUSY + "print(flush=True)\nbusy()")
+    _, [batch] = record(child, 0.1, RecordingPlan(kernel=False, stack_bytes=0, frame_pointers=True))
+    assert not batch.kernel_depth.any() and not batch.has_registers.any() and not len(batch.stack)
+    assert (np.diff(batch.chain_offsets) > 0).all()
+    assert (batch.chain[batch.chain_offsets[:-1]] == batch.address).all()
+
+
 def test_what_drives_the_target_itself_takes_batches_when_it_likes(run) -> None:
     child = run(BUSY + "print(flush=True)\nbusy()")
     with Recorder(target(child), USER) as recorder:
@@ -243,6 +251,7 @@ def test_a_killed_target_ends_the_recording_and_keeps_its_samples(run) -> None:
         recording = recorder.finish()
     assert sum(len(batch) for batch in batches) > 20
     assert recording.end_ns - recording.start_ns < 20e9
+    assert "before the end of the window" in dict(recording.warnings)["target-ended"]
     with pytest.raises(TargetError, match=f"process {child.pid} has ended"):
         Recorder(Processes((processes.Process(child.pid, 1),))).__enter__()
 

@@ -46,7 +46,7 @@ class Recorded:
     """A recording of a program, unwound: `ours` and `ends` by (thread, time)."""
 
     def __init__(self, data):
-        self.ours, self.ends, self.kernel, self.frames = {}, {}, {}, {}
+        self.ours, self.ends, self.kernel, self.frames, self.sampled_paths = {}, {}, {}, {}, {}
         with PerfData(data) as file:
             batches = list(file.batches())
             self.recording = file.finish()
@@ -64,6 +64,7 @@ class Recorded:
         chains = self.unwinder.unwind(batch, collected)
         self.ours |= collected.stacks
         self.ends |= collected.ends
+        self.sampled_paths |= collected.sampled_paths
         address = self.unwinder.frames.address
         for row, key in enumerate(zip(batch.thread.tolist(), batch.time.tolist(), strict=True)):
             first, user = chains.offsets[row], chains.offsets[row] + chains.kernel_depth[row]
@@ -83,36 +84,44 @@ class Recorded:
 
 
 def compared(data):
-    """How often what happened, comparing each sample's frames: all of it should be `same` or a stack that was cut."""
+    """How often what happened, comparing each sample's frames; and the recording."""
     theirs = perf_script.stacks(data)
     recorded = Recorded(data)
     found = Counter()
     for key, user in recorded.ours.items():
-        found[_difference(recorded.kernel[key] + user, recorded.ends[key], theirs[key])] += 1
+        found[_difference(recorded, key, recorded.kernel[key] + user, theirs[key])] += 1
     return found, recorded
 
 
-def _difference(ours, end, theirs):
+def _difference(recorded, key, ours, theirs):
+    end = recorded.ends[key]
     if ours == theirs:
-        return "same"
-    cut = end in (unwind.TRUNCATED, unwind.BROKEN)
-    if cut and theirs[:-1] == ours:
-        # perf prints one more: what it could not read, or a return address outside every mapping.
-        return "cut" if end == unwind.TRUNCATED else "broken"
-    if end == unwind.TRUNCATED and theirs == [*ours[:-1], NOT_AN_ADDRESS]:
-        # perf does not read the last word of the copy.
+        return "broken" if end == unwind.BROKEN else "same"
+    if end == unwind.TRUNCATED and (theirs[:-1] == ours or theirs == [*ours[:-1], NOT_AN_ADDRESS]):
+        # perf does not read the last word of the copy, and prints one frame more for what it could not read.
         return "cut"
+    if _pops(recorded, key) and len(ours) > 2 and theirs[:2] == ours[:2]:
+        return "perf lost a popped register"
     return f"differs, end {end}: ours {[hex(one) for one in ours]}, perf's {[hex(one) for one in theirs]}"
+
+
+def _pops(recorded, key):
+    """Whether the sampled instruction is a `pop` or `ret`: perf then looks below the stack pointer for registers."""
+    path = Path(recorded.sampled_paths[key])
+    if recorded.kernel[key] or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        file.seek(recorded.ours[key][0])
+        return file.read(1) in (b"\xc3", b"\x41", b"\x5b", b"\x5d", b"\xf3")
 
 
 def check(found, most_cut=0.0):
     number = sum(found.values())
     assert number > 50, found
-    cut, broken = found.pop("cut", 0), found.pop("broken", 0)
-    assert found == {"same": number - cut - broken}
+    cut, lost = found.pop("cut", 0), found.pop("perf lost a popped register", 0)
+    assert found == {"same": number - cut - lost}
     assert cut <= most_cut * number
-    # At start-up a register now and then is not what the program left in it.
-    assert broken <= 0.01 * number + 1
+    assert lost <= 0.02 * number + 1
 
 
 @pytest.mark.parametrize(
