@@ -1,6 +1,7 @@
 """Python functions of live processes, seen from outside, on every Python of this machine."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.backends import BYTECODE, OUTSIDE, PERF_SIGNAL, PY_SPY, SAMPLING, TIMER, TRAMPOLINE
 from pytest_blcperf.capture.recorder import Recorder
 from pytest_blcperf.capture.recording_plan import RecordingPlan
+from pytest_blcperf.capture.spy import Spy
 from pytest_blcperf.errors import BlcperfError
 from pytest_blcperf.model.capture import profile_of
 from pytest_blcperf.model.hottest import hottest
@@ -143,6 +145,21 @@ def test_profilers_that_read_memory_see_the_same_functions(backend):
     assert found.function("loop")[2] > 0 and found.function("loop")[3]
 
 
+def test_they_end_when_told_to_also_where_interrupts_are_ignored():
+    """As in what a shell starts in the background."""
+    tools = tools_of(PY_SPY, sys.executable)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with CalibrationProcess([sys.executable], []) as process:
+            spy = Spy(PY_SPY, process.ask("open", backend=PY_SPY)["process"], 100, tools.python)
+            masks = Path(f"/proc/{spy.process_id}/status").read_text()
+            spy.stop()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    (ignored,) = [int(line.split()[1], 16) for line in masks.splitlines() if line.startswith("SigIgn:")]
+    assert not ignored >> (signal.SIGINT - 1) & 1
+
+
 @pytest.fixture(scope="module", params=["3.12", "3.13"])
 def everything(request):
     """A trampoline profile of all kinds of Python code."""
@@ -165,6 +182,14 @@ def test_generators_coroutines_and_code_made_at_run_time_have_names_and_lines(ev
     assert everything.function("made")[:3] == ["<made>", "made", 1]
 
 
+def test_a_function_that_is_gone_has_its_name_and_its_callers(everything):
+    stacks = [[frame[1] for frame in stack] for stack, _ in everything.stacks if stack[0][1] == "gone"]
+    assert stacks
+    assert all(names == ["gone", "vanishing", "everything"] for names in stacks)
+    # The last one may still be there, with its line.
+    assert {tuple(function[:2]) for function in everything.functions if function[1] == "gone"} == {("<gone>", "gone")}
+
+
 def test_other_threads_are_there_with_their_own_stacks(everything):
     (stack,) = {tuple(frame[1] for frame in stack) for stack, _ in everything.stacks if stack[-1][1] == "Thread._bootstrap" and stack[0][1] == "Work.loop"}  # fmt: skip
     assert stack[:2] == ("Work.loop", "in_thread")
@@ -180,7 +205,9 @@ def test_extension_modules_stand_above_the_function_that_calls_them(everything):
 
 
 def test_nothing_of_the_interpreter_is_left(everything):
-    assert not [function for function in everything.functions if "libpython" in function[0]]
+    # A thread that begins has not called a Python function yet: there is none to hide behind.
+    stacks = [stack for stack, _ in everything.stacks if any(frame[4] == "python" for frame in stack)]
+    assert not [frame for stack in stacks for frame in stack if "libpython" in frame[0]]
     assert not [function for function in everything.functions if "blcperf/" in function[0] or function[0] == "[jit]"]
 
 

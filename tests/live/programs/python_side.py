@@ -24,6 +24,11 @@ exec(
 )
 
 
+GONE = compile(
+    "def gone(n):\n    s = 0\n    for i in range(n):\n        s += i * i % 7\n    return s\n", "<gone>", "exec"
+)
+
+
 class Work:
     @staticmethod
     def loop(number):
@@ -47,6 +52,14 @@ async def coroutine(number):
     return total
 
 
+def vanishing():
+    namespace = {}
+    exec(GONE, namespace)
+    code = namespace["gone"].__code__.replace(co_name="gone")
+    namespace["gone"].__code__ = code
+    return namespace["gone"](20_000)
+
+
 def in_thread():
     Work.loop(20_000)
 
@@ -57,6 +70,7 @@ def everything():
     sum(generate(10_000))
     asyncio.run(coroutine(20_000))
     made(20_000)  # noqa: F821
+    vanishing()
     thread = threading.Thread(target=in_thread)
     thread.start()
     thread.join()
