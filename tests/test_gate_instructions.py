@@ -173,3 +173,17 @@ def test_run_files_keep_instructions(tmp_path: Any) -> None:
     assert again.launches == one.instructions.launches
     assert profile_data(again.profile) == profile_data(one.instructions.profile)
     assert run_file.read(path, profiles=False).benchmarks[0].instructions is None
+
+
+def test_a_report_shows_functions_by_instructions(capsys: pytest.CaptureFixture[str]) -> None:
+    from pytest_blcperf.cli import run_view
+
+    run = sample_run()
+    run = replace(run, benchmarks=(counted(run.benchmarks[0], PLAIN),))
+    run_view.show(run, 5)
+    shown = capsys.readouterr().out
+    assert "instructions per iteration: 1 M" in shown
+    assert "function (callgrind)" in shown
+    (data,) = run_view.as_data(run, 5)["benchmarks"]
+    assert data["instructions"] == 1_000_000
+    assert data["functions"][0]["name"] == "load"

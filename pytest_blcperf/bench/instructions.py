@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -159,7 +161,10 @@ def _python_functions(answer: Mapping[str, Any]) -> PythonFunctions:
     by_address: dict[int, tuple[str, str]] = {}
     if _MAP.fullmatch(str(answer["map"])):
         with Path(answer["map"]).open(encoding="utf-8", errors="replace") as lines:
-            by_address = read_perf_map(lines)
+            # Anybody can put a file of that name into /tmp.
+            status = os.fstat(lines.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_size <= _MAX_OUTPUT:
+                by_address = read_perf_map(lines)
     return PythonFunctions(by_address, known, (str(answer["root"][0]), str(answer["root"][1])))
 
 

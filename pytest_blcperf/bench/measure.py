@@ -27,7 +27,7 @@ benchmarks get this far, and a window is cheaper than another launch."""
 COUNTED_LAUNCHES = 2
 """The counting pass runs in this many launches, under different hash seeds: exact counts do not depend on them."""
 
-INSTRUCTION_LAUNCHES = 3
+INSTRUCTION_LAUNCHES = 2
 """Launches under callgrind, each with a hash seed of its own, the same on both sides."""
 
 LOOK_SHARE = 0.55

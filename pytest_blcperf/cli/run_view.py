@@ -7,11 +7,12 @@ from typing import Any
 from pytest_blcperf.cli import common
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.hottest import HotFunction, hottest
+from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import Benchmark, Run
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report import measured
 from pytest_blcperf.report.measured import time_per_iteration
-from pytest_blcperf.report.text import clean, quantity
+from pytest_blcperf.report.text import clean, instructions, quantity
 
 SCHEMA = "blcperf.report/1"
 
@@ -21,8 +22,23 @@ def _hot(benchmark: Benchmark, top: int) -> list[tuple[HotFunction, float | None
     calls: dict[Function, float] = {}
     for count in benchmark.counts.calls if benchmark.counts else ():
         calls[count.function] = calls.get(count.function, 0.0) + count.calls
-    hot = hottest(benchmark.profile, top) if benchmark.profile is not None else []
+    profile = _profile(benchmark)
+    hot = hottest(profile, top) if profile is not None else []
     return [(one, calls.get(one.function)) for one in hot]
+
+
+def _profile(benchmark: Benchmark) -> Profile | None:
+    """Its profile: of time where there is one, else of instructions."""
+    if benchmark.profile is None and benchmark.instructions is not None:
+        return benchmark.instructions.profile
+    return benchmark.profile
+
+
+def _instructions(benchmark: Benchmark) -> float | None:
+    """Instructions per iteration, the mean over launches under callgrind."""
+    launches = benchmark.instructions.launches if benchmark.instructions else ()
+    counts = [count / one.iterations for one in launches for count in one.counts]
+    return sum(counts) / len(counts) if counts else None
 
 
 def as_data(run: Run, top: int) -> dict[str, Any]:
@@ -66,6 +82,7 @@ def _benchmark_data(benchmark: Benchmark, top: int) -> dict[str, Any]:
         "wall_ns": times and times[1],
         "backend": benchmark.profile.backend if benchmark.profile else None,
         "samples": benchmark.profile.total_samples if benchmark.profile else 0,
+        "instructions": _instructions(benchmark),
         "counts_deterministic": benchmark.counts.deterministic if benchmark.counts else None,
         "functions": [
             {
@@ -118,10 +135,14 @@ def _print_benchmark(benchmark: Benchmark, top: int) -> None:
         return
     print(f"\n{clean(benchmark.id, 500)}")
     _print_warnings(benchmark.warnings)
+    counted = _instructions(benchmark)
+    if counted is not None:
+        print(f"instructions per iteration: {instructions(counted)}")
+    profile = _profile(benchmark)
     if hot:
-        assert benchmark.profile is not None
+        assert profile is not None
         calls = "calls" if benchmark.counts is None or benchmark.counts.deterministic else "calls (vary)"
-        table = [["  self", "total", calls, f"function ({clean(benchmark.profile.backend, 40)})"]]
+        table = [["  self", "total", calls, f"function ({clean(profile.backend, 40)})"]]
         table += [_function_row(*item) for item in hot]
         common.print_table(table, right=frozenset({0, 1, 2}))
 
