@@ -34,7 +34,7 @@ WARM_UP_SECONDS = 5.0
 DUMP_NS = 3e9
 """Aimed-at length of what is counted at a time."""
 MAX_ITERATIONS = 20
-SLOWDOWN = 8.0
+SLOWDOWN = 12.0
 """Counting against running under valgrind without counting, at most; measured in docs/performance.md."""
 
 _MAP = re.compile(r"/tmp/perf-[0-9]{1,10}\.map")
