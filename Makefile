@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(subst /,_,$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint accuracy clean
+.PHONY: help demo test lint accuracy reporttools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,6 +30,9 @@ lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
 accuracy: $(STAMP) ## measure detection and false failures of the gate (hours); see docs/accuracy.md
 	$(BIN)/python tests/accuracy/gate_accuracy.py
 
+reporttools: ## install Chromium, speedscope and the Firefox Profiler's command line for the report tests
+	sh scripts/report_tools.sh .tools
+
 clean: ## remove the virtual environment, the demo and every cache
-	rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo .tools build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

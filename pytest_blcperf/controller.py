@@ -30,6 +30,7 @@ from pytest_blcperf.settings import Settings, resolve
 from pytest_blcperf.store import baselines
 
 if TYPE_CHECKING:
+    from pytest_blcperf.report.comparison_page import ComparisonPage
     from pytest_blcperf.session import Outcome
 
 
@@ -125,7 +126,6 @@ class Controller:
     @pytest.fixture(name="blcperf")
     def blcperf(self, request: pytest.FixtureRequest) -> ProfilingServiceFixture:
         """Start a service and profile a window of it: blcperf.start(...), blcperf.window(...)."""
-        backend, _ = probe.choose(self._settings.backend, self._settings.rate)
         node = request.node
 
         def keep(profile: Profile, seconds: float) -> None:
@@ -139,7 +139,7 @@ class Controller:
             hot = ", ".join(f"{one.name} {one.self_share or one.total_share:.0%}" for one in hottest(profile, 3))
             self._lines.append(f"window of {seconds:.2f} s in {label}: {profile.total_samples} samples; {hot}")
 
-        return ProfilingServiceFixture(backend, self._settings.rate, keep)
+        return ProfilingServiceFixture(self._settings.backend, self._settings.rate, keep)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -259,9 +259,24 @@ class Controller:
             if settings.save is not None:
                 kept.append(self._save_baseline(outcome, settings.save))
             if outcome.verdict is not None:
-                kept += write.write_reports(outcome.verdict, settings.json, settings.junit, settings.markdown)
+                page = self._page(outcome) if settings.html else None
+                kept += write.write_reports(
+                    outcome.verdict,
+                    settings.json,
+                    settings.junit,
+                    settings.markdown,
+                    html_path=settings.html,
+                    page=page,
+                )
         finally:
             self._lines[:0] = kept
+
+    def _page(self, outcome: Outcome) -> ComparisonPage:
+        from pytest_blcperf.pages import comparison_page
+
+        assert outcome.verdict is not None
+        base = outcome.base_run or (self._choice.run if self._choice is not None else None)
+        return comparison_page(outcome.verdict, base, outcome.run, self._repository)
 
     def _save_baseline(self, outcome: Outcome, name: str) -> str:
         """Save what was measured. Benchmarks that were proven identical were not, and so are not in the file."""

@@ -242,9 +242,14 @@ OPTIONS: tuple[Option, ...] = (
         "backend",
         str,
         "auto",
-        "how profiles are taken: perf-signal (needs perf_event_open), timer (works everywhere, inclusive time only), "
-        "callgrind (counts instructions under valgrind, exactly and slowly) (default: auto, the best that works here)",
-        choices=("auto", "perf-signal", "timer", "callgrind"),
+        "how profiles are taken: perf-bytecode, perf-trampoline (Python 3.12 on) or perf-signal (these need "
+        "perf_event_open), profiling.sampling (3.15) or py-spy (these read the process's memory), timer (works "
+        "everywhere, inclusive time only), callgrind (counts instructions under valgrind, exactly and slowly) "
+        "(default: auto, the best that works here)",
+        choices=(
+            *("auto", "perf-bytecode", "perf-trampoline", "perf-signal"),
+            *("profiling.sampling", "py-spy", "timer", "callgrind"),
+        ),
     ),
     Option(
         "delay_start",
@@ -277,6 +282,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("json", str, None, "write the verdict as JSON (schema blcperf.verdict/1)", metavar="PATH"),
     Option("junit", str, None, "write a JUnit file of the gate's verdicts", metavar="PATH"),
     Option("markdown", str, None, "write the verdict as Markdown, for a job summary or a comment", metavar="PATH"),
+    Option("html", str, None, "write the comparison as one self-contained HTML page", metavar="PATH"),
     Option("only", truth, False, "run the benchmarks and deselect every other test"),
 )
 

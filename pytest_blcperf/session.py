@@ -14,8 +14,8 @@ import pytest_blcperf
 from pytest_blcperf import gate
 from pytest_blcperf.base import Choice
 from pytest_blcperf.bench.base_side import base_tree, check_leaks
+from pytest_blcperf.bench.choose_backend import BackendChoice, Interpreter, choose_backend
 from pytest_blcperf.bench.discover import SideFindings, discover
-from pytest_blcperf.bench.instructions import choose_backend
 from pytest_blcperf.bench.interpreter import facts_of
 from pytest_blcperf.bench.launch import Failure
 from pytest_blcperf.bench.measure import Measurement
@@ -24,7 +24,7 @@ from pytest_blcperf.bench.scratch import scratch_folder
 from pytest_blcperf.bench.source_roots import source_roots
 from pytest_blcperf.bench.suite import Item, Suite
 from pytest_blcperf.bench.worker_process import Side
-from pytest_blcperf.capture.callgrind import BACKEND
+from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.gate import Hypothesis, Step
@@ -156,7 +156,7 @@ class Session:
         ]
 
     def _count_instructions(self, measurement: Measurement) -> None:
-        if measurement.backend == BACKEND:
+        if measurement.backend == CALLGRIND:
             measurement.count_instructions([item.id for item in measurement.items])
 
     def _discover(self, sides: Sequence[Side], items: Sequence[Item], scratch: Path) -> list[SideFindings]:
@@ -165,10 +165,15 @@ class Session:
     def _measurement(
         self, sides: Sequence[Side], items: Sequence[Item], found: SideFindings, scratch: Path
     ) -> Measurement:
-        backend, reason = choose_backend(self.settings.backend, self.settings.rate)
+        choice, tools = BackendChoice("", ""), {}
         if items:
-            self.tell(f"profiling backend {backend} ({reason})")
-        return Measurement(sides, items, self.settings, backend, scratch, self.clock, self.tell, found.codes)
+            interpreters = {side.python: Interpreter((side.python,), side.path) for side in sides}
+            choice = choose_backend(self.settings.backend, self.settings.rate, list(interpreters.values()))
+            tools = {python: choice.tools[one] for python, one in interpreters.items() if one in choice.tools}
+            self.tell(f"profiling backend {choice.backend} ({choice.reason})")
+        return Measurement(
+            sides, items, self.settings, choice.backend, scratch, self.clock, self.tell, found.codes, tools
+        )
 
     def _head(self, scratch: Path) -> Side:
         roots = source_roots(self.suite.root, self.settings.source_roots)

@@ -72,6 +72,7 @@ class Settings:
     json: str | None
     junit: str | None
     markdown: str | None
+    html: str | None
     only: bool
     rules: tuple[FunctionRule, ...] = ()
     only_functions: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ def compiled(directory: Path, name: str, source: str, *options: str, compiler: s
     code = directory / (name + suffix)
     code.write_text(source)
     program = directory / name
-    subprocess.run([needed(compiler, compiler), *options, str(code), "-o", str(program)], check=True, timeout=120)
+    subprocess.run([needed(compiler, compiler), str(code), "-o", str(program), *options], check=True, timeout=120)
     return program
 
 

@@ -67,8 +67,11 @@ def test_without_a_perf_map_what_surrounds_the_iterations_is_taken_off(tmp_path:
     dump(tmp_path, 2, 600, 150)
     dump(tmp_path, 3, 660, 150)
     found = collect(answer(), tmp_path)
-    assert found.counts == (600, 660)
-    assert {stack[0].name: cost for stack, cost in found.stacks.items()} == {"work": pytest.approx(210)}
+    assert [(one.iterations, one.instructions) for one in found] == [(3, 600), (3, 660)]
+    assert [{stack[0].name: cost for stack, cost in one.stacks.items()} for one in found] == [
+        {"work": 600},
+        {"work": 660},
+    ]
 
 
 def test_output_that_is_missing_or_damaged(tmp_path: Path) -> None:
@@ -84,7 +87,8 @@ def test_output_that_is_missing_or_damaged(tmp_path: Path) -> None:
 def test_only_a_perf_map_is_read_and_output_only_from_the_folder(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         dump(tmp_path, number, 10, 0)
-    names = {function.name for stack in collect(answer(map="/etc/hostname"), tmp_path).stacks for function in stack}
+    first = collect(answer(map="/etc/hostname"), tmp_path)[0]
+    names = {function.name for stack in first.stacks for function in stack}
     assert names <= {"work", "main"}
     outside = answer()
     outside["dumps"][1]["name"] = "../../etc/passwd"

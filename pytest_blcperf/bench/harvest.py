@@ -10,10 +10,10 @@ import numpy as np
 
 from pytest_blcperf.bench.instructions import Counted
 from pytest_blcperf.bench.lockstep import SideData
-from pytest_blcperf.capture.callgrind import BACKEND
+from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Benchmark, Count, Counts, InstructionLaunch, Instructions, Launch
+from pytest_blcperf.model.run import Benchmark, Count, Counts, InstructionCount, Instructions, Launch
 from pytest_blcperf.model.warning import Warning
 
 
@@ -39,7 +39,7 @@ class BenchmarkHarvest:
     launches: list[Launch] = field(default_factory=list)
     _profiles: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     _counts: list[Mapping[str, Any]] = field(default_factory=list)
-    _instructions: list[tuple[int, int, Counted]] = field(default_factory=list)
+    _instructions: list[tuple[int, Counted]] = field(default_factory=list)
 
     def add(self, conditions: Conditions, data: SideData) -> None:
         """Take in one launch."""
@@ -51,9 +51,9 @@ class BenchmarkHarvest:
         if data.counts is not None:
             self._counts.append(data.counts)
 
-    def add_instructions(self, index: int, hash_seed: int, counted: Counted) -> None:
-        """Take in one launch under callgrind."""
-        self._instructions.append((index, hash_seed, counted))
+    def add_instructions(self, hash_seed: int, counted: Iterable[Counted]) -> None:
+        """Take in one launch under callgrind: each repetition is data of its own."""
+        self._instructions += [(hash_seed, one) for one in counted]
 
     def benchmark(self, *warnings: Warning | None) -> Benchmark:
         """Everything so far as a benchmark of a run, with `warnings` added to the capture's own."""
@@ -83,12 +83,17 @@ def _function(entry: Iterable[Any]) -> Function:
 
 
 def merge_profiles(profiles: Iterable[tuple[int, Mapping[str, Any]]]) -> Profile | None:
-    """Profiles of several launches, as workers send them, interned into one; None when there are none."""
+    """Profiles of several launches, as workers send them, interned into one; None when there are none.
+
+    What could not be taken is left out.
+    """
     functions: dict[Function, int] = {}
     stacks: dict[tuple[int, ...], int] = {}
     rows: dict[tuple[int, int], tuple[float, int]] = {}
     backend, self_time = "", True
     for launch, profile in profiles:
+        if profile.get("refused"):
+            continue
         backend, self_time = profile["backend"], self_time and profile["self_time"]
         numbers = [functions.setdefault(_function(entry), len(functions)) for entry in profile["functions"]]
         columns = zip(profile["stacks"], profile["weight"], profile["count"], strict=True)
@@ -127,8 +132,8 @@ def merge_counts(counted: Iterable[Mapping[str, Any]]) -> Counts | None:
     return Counts(mean, deterministic=len(passes) > 1 and all(calls == passes[0] for calls in passes))
 
 
-def merge_instructions(counted: Sequence[tuple[int, int, Counted]], name: str) -> Instructions | None:
-    """Launches under callgrind, as (index, hash seed, what was counted), gathered; None when there are none.
+def merge_instructions(counted: Sequence[tuple[int, Counted]], name: str) -> Instructions | None:
+    """Repetitions under callgrind, as (hash seed, what was counted), gathered; None when there are none.
 
     A stack without functions is the benchmark `name` itself: a C function, or the interpreter's work between calls.
     """
@@ -137,16 +142,18 @@ def merge_instructions(counted: Sequence[tuple[int, int, Counted]], name: str) -
     functions: dict[Function, int] = {}
     stacks: dict[tuple[int, ...], int] = {}
     rows: dict[tuple[int, int], float] = {}
-    for index, _, one in counted:
+    for index, (_, one) in enumerate(counted):
         for stack, cost in one.stacks.items():
             numbers = tuple(
                 functions.setdefault(each, len(functions)) for each in stack or (Function("<benchmark>", name),)
             )
             place = index, stacks.setdefault(numbers, len(stacks))
-            rows[place] = rows.get(place, 0.0) + cost
+            rows[place] = rows.get(place, 0.0) + cost / one.iterations
     weight = np.array(list(rows.values()), np.float64)
     return Instructions(
-        launches=tuple(InstructionLaunch(index, seed, one.iterations, one.counts) for index, seed, one in counted),
+        counts=tuple(
+            InstructionCount(index, seed, one.iterations, one.instructions) for index, (seed, one) in enumerate(counted)
+        ),
         profile=Profile(
             functions=tuple(functions),
             stacks=tuple(stacks),
@@ -154,7 +161,7 @@ def merge_instructions(counted: Sequence[tuple[int, int, Counted]], name: str) -
             stack=np.array([stack for _, stack in rows], np.int64),
             weight=weight,
             samples=np.ceil(weight).astype(np.int64),
-            backend=BACKEND,
+            backend=CALLGRIND,
         ),
     )
 

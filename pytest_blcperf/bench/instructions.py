@@ -17,16 +17,15 @@ from typing import Any
 from pytest_blcperf.bench.launch import run_launch
 from pytest_blcperf.bench.lockstep import Plan, Requester, SideData
 from pytest_blcperf.bench.worker_process import Side
-from pytest_blcperf.capture import probe
-from pytest_blcperf.capture.callgrind import BACKEND, FOLDER_VARIABLE, command
+from pytest_blcperf.capture.callgrind import FOLDER_VARIABLE, command
 from pytest_blcperf.capture.callgrind_output import CallgrindError, InstructionCounts, read_dump, read_perf_map
-from pytest_blcperf.capture.callgrind_stacks import PythonFunctions, Stacks, fold, without
+from pytest_blcperf.capture.callgrind_stacks import PythonFunctions, fold, without
 from pytest_blcperf.errors import PermissionDenied
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.target import distribution
 
-REPEAT = 2
-"""Counted this often in a launch: what differs between the two is what the program itself does differently."""
+REPEAT = 4
+"""Counted this often in a launch, each time with another heap; what differs is what the program does differently."""
 
 WARM_UP_ITERATIONS = 20
 """Enough for CPython to specialise the bytecode, which it does after a few runs."""
@@ -43,17 +42,15 @@ _MAX_OUTPUT = 1 << 30
 
 @dataclass(frozen=True)
 class Counted:
-    """One launch on one side: instructions of each repetition, and the stacks of one iteration on average."""
+    """One repetition on one side: its instructions, all iterations together, and where they were executed."""
 
     iterations: int
-    counts: tuple[int, ...]
-    stacks: Mapping[tuple[Function, ...], float]
+    instructions: int
+    stacks: Mapping[tuple[Function, ...], int]
 
 
-def choose_backend(requested: str, rate: int) -> tuple[str, str]:
-    """`probe.choose`, and callgrind where it is asked for. Raises PermissionDenied when valgrind does not run."""
-    if requested != BACKEND:
-        return probe.choose(requested, rate)
+def valgrind_version() -> str:
+    """What runs, such as `valgrind-3.19.0`. Raises PermissionDenied when valgrind does not run."""
     try:
         done = subprocess.run(
             ["valgrind", "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=True
@@ -62,7 +59,7 @@ def choose_backend(requested: str, rate: int) -> tuple[str, str]:
         raise PermissionDenied(
             f"--blcperf-backend=callgrind: valgrind does not run: {error}", distribution.current().install("valgrind")
         ) from None
-    return BACKEND, done.stdout.strip()[:60]
+    return done.stdout.strip()[:60]
 
 
 def launch_under_callgrind(
@@ -73,14 +70,14 @@ def launch_under_callgrind(
     scratch: Path,
     timeout: float,
     clock: Callable[[], float],
-) -> dict[str, Counted | str]:
+) -> dict[str, list[Counted] | str]:
     """Take one worker, run by callgrind, through the benchmarks of `plans`: by node id what was counted, or why not."""
     folder = Path(tempfile.mkdtemp(prefix="callgrind-", dir=scratch))
     wrapped = replace(side, prefix=command(folder), variables={**side.variables, FOLDER_VARIABLE: str(folder)})
     launch = run_launch(
         [wrapped], plans, seed=seed, scratch=scratch, timeout=timeout, clock=clock, conduct=count_instructions
     )
-    found: dict[str, Counted | str] = {}
+    found: dict[str, list[Counted] | str] = {}
     answers = {nodeid: data[0].instructions for nodeid, data in launch.measured.items()}
     for nodeid in plans:
         answer, failure = answers.get(nodeid), launch.sides[0].failures.get(nodeid)
@@ -125,24 +122,14 @@ def _warm_up(side: Requester, clock: Callable[[], float]) -> float:
     return wall
 
 
-def collect(answer: Mapping[str, Any], folder: Path) -> Counted:
-    """What a worker's answer points at, read from `folder`. Raises CallgrindError, OSError."""
+def collect(answer: Mapping[str, Any], folder: Path) -> list[Counted]:
+    """The repetitions that a worker's answer points at, read from `folder`. Raises CallgrindError, OSError."""
     python = _python_functions(answer)
     around, *dumps = [(fold(_read(folder, dump["name"]), python), int(dump["windows"])) for dump in answer["dumps"]]
     if not python.there:
         # Of what surrounds the iterations nothing tells but a dump without any.
         dumps = [(without(stacks, around[0], windows), windows) for stacks, windows in dumps]
-    iterations = int(answer["iterations"])
-    counts = tuple(sum(stacks.values()) for stacks, _ in dumps)
-    return Counted(iterations, counts, _mean([stacks for stacks, _ in dumps], iterations))
-
-
-def _mean(dumps: Sequence[Stacks], iterations: int) -> dict[tuple[Function, ...], float]:
-    total: dict[tuple[Function, ...], float] = {}
-    for stacks in dumps:
-        for stack, cost in stacks.items():
-            total[stack] = total.get(stack, 0.0) + cost / (iterations * len(dumps))
-    return total
+    return [Counted(int(answer["iterations"]), sum(stacks.values()), stacks) for stacks, _ in dumps]
 
 
 def _read(folder: Path, name: str) -> InstructionCounts:

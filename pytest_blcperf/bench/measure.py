@@ -10,12 +10,13 @@ from typing import Any
 
 from pytest_blcperf.bench.cpus import allowed_cpus
 from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
-from pytest_blcperf.bench.instructions import Counted, launch_under_callgrind
+from pytest_blcperf.bench.instructions import launch_under_callgrind
 from pytest_blcperf.bench.launch import Failure, LaunchData, run_launch
 from pytest_blcperf.bench.lockstep import Plan, SideData
+from pytest_blcperf.bench.outside import OutsideTools
 from pytest_blcperf.bench.suite import Item
 from pytest_blcperf.bench.worker_process import Side
-from pytest_blcperf.capture.callgrind import BACKEND
+from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.settings import Settings
@@ -49,6 +50,8 @@ class Measurement:
     clock: Callable[[], float]
     tell: Callable[[str], None]
     codes: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, OutsideTools] = field(default_factory=dict)
+    """By interpreter, what backends need that look from outside."""
     failures: dict[str, dict[str, Failure]] = field(default_factory=dict)
     """Id → side name → why it gave nothing; such a benchmark takes part in no further launch."""
     reports: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
@@ -91,7 +94,7 @@ class Measurement:
         ids = [identifier for identifier in ids if identifier not in self.failures]
         plans: dict[str, Plan | None] = {}
         for identifier in ids:
-            plan = self._plan(identifier, Conditions(0, LOOK, 0, None))
+            plan = self._plan(identifier, Conditions(0, LOOK, 0, None), ())
             seconds = self._items[identifier].settings.max_time / INSTRUCTION_LAUNCHES
             plans[self._items[identifier].nodeid] = replace(plan, seconds=seconds)
         for index in range(INSTRUCTION_LAUNCHES if ids else 0):
@@ -104,8 +107,8 @@ class Measurement:
                 )
                 for identifier in ids:
                     counted = found[self._items[identifier].nodeid]
-                    if isinstance(counted, Counted):
-                        self._harvests[identifier][number].add_instructions(index, seed, counted)
+                    if not isinstance(counted, str):
+                        self._harvests[identifier][number].add_instructions(seed, counted)
                     else:
                         text = f"instructions of the {side.name} were not counted: {counted}"
                         self._uncounted.setdefault(identifier, Warning("instructions-missing", text))
@@ -166,7 +169,7 @@ class Measurement:
         return Conditions(index, phase, seed, cpus[index % len(cpus)] if cpus else None)
 
     def _run(self, sides: Sequence[Side], ids: Sequence[str], conditions: Conditions) -> LaunchData:
-        plans: dict[str, Plan | None] = {self._items[i].nodeid: self._plan(i, conditions) for i in ids}
+        plans: dict[str, Plan | None] = {self._items[i].nodeid: self._plan(i, conditions, sides) for i in ids}
         start = self.clock()
         launch = run_launch(
             sides,
@@ -181,7 +184,7 @@ class Measurement:
             self._spent[identifier] += launch.seconds.get(self._items[identifier].nodeid, 0.0) + max(0.0, start_up)
         return launch
 
-    def _plan(self, identifier: str, conditions: Conditions) -> Plan:
+    def _plan(self, identifier: str, conditions: Conditions, sides: Sequence[Side]) -> Plan:
         settings = self._items[identifier].settings
         return Plan(
             rounds=settings.rounds,
@@ -193,11 +196,12 @@ class Measurement:
             seconds=settings.max_time / (3 * max(1, settings.launches)),
             iterations=self._iterations.get(identifier),
             cpus=None if conditions.cpu is None else (conditions.cpu,),
+            tools=tuple(self.tools.get(side.python, OutsideTools((side.python,))) for side in sides),
         )
 
     def _window(self, settings: Settings, phase: str) -> float:
         """Seconds to profile; none where callgrind tells of functions."""
-        if self.backend == BACKEND:
+        if self.backend == CALLGRIND:
             return 0.0
         return settings.profile_window * (CONFIRM_WINDOWS if phase == CONFIRM else 1)
 

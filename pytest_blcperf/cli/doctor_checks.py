@@ -37,16 +37,17 @@ def python() -> Capability:
 
 def profiling() -> Capability:
     """Which backend can sample this very process."""
-    from pytest_blcperf.capture.probe import TIMER, choose
+    from pytest_blcperf.bench.choose_backend import Interpreter, choose_backend
+    from pytest_blcperf.capture.backends import TIMER
 
     reason = "profiles: which function got dearer"
     try:
-        backend, why = choose("auto", 1000)
+        choice = choose_backend("auto", 1000, [Interpreter((sys.executable,), tuple(sys.path))])
     except BlcperfError as error:
         return check("profiling", MISSING, error.message, reason, error.hint)
-    if backend != TIMER:
-        return check("profiling", OK, f"{backend}: {why}", reason)
-    detail = f"only the timer, which knows total time but no self time: {why}"
+    if choice.backend != TIMER:
+        return check("profiling", OK, f"{choice.backend}: {choice.reason}", reason)
+    detail = f"only the timer, which knows total time but no self time: {choice.reason}"
     return check("profiling", LIMITED, detail, reason, _perf_mend())
 
 

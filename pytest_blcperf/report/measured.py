@@ -28,6 +28,13 @@ def time_per_iteration(benchmark: Benchmark) -> tuple[float, float] | None:
     return cpu, wall
 
 
+def instructions_per_iteration(benchmark: Benchmark) -> float | None:
+    """The mean over repetitions under callgrind; None where nothing was counted."""
+    counted = benchmark.instructions.counts if benchmark.instructions else ()
+    counts = [one.instructions / one.iterations for one in counted]
+    return sum(counts) / len(counts) if counts else None
+
+
 def _row(benchmark: Benchmark, room: int) -> list[str]:
     times = time_per_iteration(benchmark)
     cpu, wall = (time_ns(times[0]), time_ns(times[1])) if times else ("n/a", "n/a")

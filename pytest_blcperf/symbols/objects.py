@@ -44,6 +44,8 @@ class CodeObject:
     file: ObjectFile
     elf: ElfFile | None = None
     problem: str = ""
+    root: str = ""
+    """Below which folder its path holds: `/proc/PID/root` for a file of another mount namespace."""
 
 
 class Objects:
@@ -107,19 +109,21 @@ class Objects:
                 continue
             problem = self._mismatch(mapping, elf, trusted)
             if not problem:
-                return self._kept(mapping, elf)
+                return self._kept(mapping, elf, path)
             problems.append(problem)
             elf.release()
         return CodeObject(kind, name, problem=_best(problems))
 
-    def _kept(self, mapping: Mapping, elf: ElfFile) -> CodeObject:
+    def _kept(self, mapping: Mapping, elf: ElfFile, place: Path) -> CodeObject:
         """The object of this open file: the one there is already, when it was opened under another name."""
         found = self._by_file.get(elf.identity)
         if found is not None:
             elf.release()
             return found
         name = ObjectFile(mapping.path.removesuffix(DELETED), elf.build_id or mapping.build_id)
-        found = self._by_file[elf.identity] = CodeObject(FILE_KIND, name, elf)
+        root = f"{self._proc}/{mapping.process}/root"
+        below = root if str(place).startswith(f"{root}/") else ""
+        found = self._by_file[elf.identity] = CodeObject(FILE_KIND, name, elf, root=below)
         self._files.append(elf)
         if len(self._files) > MAX_OPEN:
             self._files.popleft().release()
