@@ -68,6 +68,7 @@ class Settings:
     profile_window: float
     base_python: str | None
     source_roots: tuple[str, ...] | None
+    asv_dir: str | None
     keep: int
     json: str | None
     junit: str | None

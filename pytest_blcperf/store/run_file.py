@@ -16,6 +16,7 @@ from typing import Any
 from pytest_blcperf import __version__
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.environment import Environment
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Instructions, Launch, Run
 from pytest_blcperf.model.warning import Warning
@@ -47,6 +48,9 @@ _PROFILE = r"profiles/[0-9]{4,6}\.json"
 _COUNTED = r"instructions/[0-9]{4,6}\.json"
 _PACKAGE_LIMIT = 10_000
 _REPR_LIMIT = 200
+TIME_LIMIT = 1e15
+VALUE_LEAST, VALUE_MOST = 1e-100, 1e100
+"""Metrics are positive: they are compared as ratios."""
 
 
 def write(run: Run, path: Path) -> None:
@@ -137,10 +141,17 @@ def _benchmark_data(benchmark: Benchmark, profile: str | None, counted: str | No
         "launches": [_launch_data(launch) for launch in benchmark.launches],
         "counts": None if benchmark.counts is None else counts_to_columns(benchmark.counts),
         "profile": profile,
+        "overhead_ns": float(benchmark.overhead_ns),
+        "resolution_ns": float(benchmark.resolution_ns),
+        "metric": None if benchmark.metric is None else _metric_data(benchmark.metric),
     }
     if benchmark.instructions is not None:
         data["instructions"] = {**instructions_to_columns(benchmark.instructions.counts), "profile": counted}
     return data
+
+
+def _metric_data(metric: Metric) -> dict[str, str]:
+    return {"name": bounded(metric.name), "unit": bounded(metric.unit), "better": metric.better}
 
 
 def _launch_data(launch: Launch) -> dict[str, Any]:
@@ -150,6 +161,7 @@ def _launch_data(launch: Launch) -> dict[str, Any]:
         "hash_seed": int(launch.hash_seed),
         "cpu": None if launch.cpu is None else int(launch.cpu),
         "rounds": rounds_to_columns(launch.rounds),
+        "value": None if launch.value is None else float(launch.value),
     }
 
 
@@ -279,8 +291,18 @@ def _benchmark(fields: Fields, get: Callable[[str], Any] | None) -> Benchmark:
         extra_info=fields.free("extra_info"),
         code=fields.text("code"),
         warnings=warnings_from(fields),
+        overhead_ns=fields.added_number("overhead_ns", 0, TIME_LIMIT) or 0.0,
+        resolution_ns=fields.added_number("resolution_ns", 0, TIME_LIMIT) or 0.0,
+        metric=_metric(fields),
         instructions=_instructions(fields.fields("instructions"), get) if fields.has("instructions") and get else None,
     )
+
+
+def _metric(fields: Fields) -> Metric | None:
+    if not fields.given("metric"):
+        return None
+    metric = fields.fields("metric")
+    return Metric(metric.text("name"), metric.text("unit"), metric.text("better", "higher|lower"))
 
 
 def _instructions(fields: Fields, get: Callable[[str], Any]) -> Instructions:
@@ -300,6 +322,7 @@ def _launch(fields: Fields) -> Launch:
         hash_seed=fields.integer("hash_seed", 0, 2**32 - 1),
         cpu=fields.optional_integer("cpu", 0, 1_000_000),
         rounds=rounds_from_columns(fields.fields("rounds")),
+        value=fields.added_number("value", VALUE_LEAST, VALUE_MOST),
     )
 
 
