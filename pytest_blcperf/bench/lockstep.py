@@ -47,6 +47,7 @@ class Plan:
     """Iterations a round; None finds it."""
     cpus: tuple[int, ...] | None = None
     keep_schedule: bool = False
+    """Make the calls that the test declares; `schedule` is then what it has declared."""
     schedule: tuple[int, int, int] | None = None
     """Warm-up rounds, rounds and iterations that the test declared and depends on: these calls and no others."""
     memory: int | None = None
@@ -86,23 +87,18 @@ def drive(sides: Sequence[Requester], plan: Plan, seed: int, clock: Callable[[],
     at_least = 3 if round_seconds < SLOW else 1
     sweeps = _fit(plan.rounds, plan.seconds * 0.5, round_seconds * len(sides), at_least=at_least)
     _freeze(sides, data, iterations)
-    for order in islice(_sweeps(len(sides), generator), sweeps):
-        for index in order:
-            answer = sides[index].request("round", iterations=iterations, timed=True)
-            data[index].rounds.append(Round(iterations, answer["cpu"], answer["wall"]))
-            memory.note(index, answer)
-        if memory.exceeded:
-            break
+    _time(sides, data, iterations, sweeps=sweeps, generator=generator, memory=memory)
+    if plan.profile_window > 0 and not memory.exceeded:
+        left = plan.seconds * 0.9 - sweeps * round_seconds * len(sides)
+        _profile(
+            sides, data, plan, iterations=iterations, seconds=left, generator=generator, clock=clock, memory=memory
+        )
+    if plan.count and round_seconds < SLOW and not memory.exceeded:
+        for index, side in enumerate(sides):
+            data[index].counts = side.request("count", repeat=2)
     if memory.exceeded:
         for one in data:
             one.warnings.append(memory.warning())
-        return data, iterations
-    if plan.profile_window > 0:
-        left = plan.seconds * 0.9 - sweeps * round_seconds * len(sides)
-        _profile(sides, data, plan, iterations=iterations, seconds=left, generator=generator, clock=clock)
-    if plan.count and round_seconds < SLOW:
-        for index, side in enumerate(sides):
-            data[index].counts = side.request("count", repeat=2)
     return data, iterations
 
 
@@ -112,6 +108,25 @@ def _freeze(sides: Sequence[Requester], data: Sequence[SideData], iterations: in
         answer = side.request("freeze")
         one.overhead_ns = float(answer.get("overhead", 0.0))
         one.resolution_ns = float(answer.get("clock_step", 0.0)) / iterations
+
+
+def _time(
+    sides: Sequence[Requester],
+    data: Sequence[SideData],
+    iterations: int,
+    *,
+    sweeps: int,
+    generator: random.Random,
+    memory: _Memory,
+) -> None:
+    """The timed rounds."""
+    for order in islice(_sweeps(len(sides), generator), sweeps):
+        for index in order:
+            answer = sides[index].request("round", iterations=iterations, timed=True)
+            data[index].rounds.append(Round(iterations, answer["cpu"], answer["wall"]))
+            memory.note(index, answer)
+        if memory.exceeded:
+            return
 
 
 def _scheduled(
@@ -201,6 +216,7 @@ def _profile(
     seconds: float,
     generator: random.Random,
     clock: Callable[[], float],
+    memory: _Memory,
 ) -> None:
     """Profiled sweeps until each side has had the window's length of CPU time, which is what samples come from.
 
@@ -213,8 +229,10 @@ def _profile(
     profiled_ns = [0] * len(sides)
     for order in _sweeps(len(sides), generator):
         for index in order:
-            profiled_ns[index] += sides[index].request("profile-round", iterations=iterations)["cpu"]
-        if min(profiled_ns) >= plan.profile_window * 1e9 or clock() >= end:
+            answer = sides[index].request("profile-round", iterations=iterations)
+            profiled_ns[index] += answer["cpu"]
+            memory.note(index, answer)
+        if memory.exceeded or min(profiled_ns) >= plan.profile_window * 1e9 or clock() >= end:
             break
     for index, side in enumerate(sides):
         data[index].profile = side.request("profile-close")

@@ -199,7 +199,7 @@ class Target:
     def _on_profile_round(self, request: Request) -> Answer:
         assert self._sampler is not None
         cpu, wall = self._round(int(request["iterations"]), self._sampler.add_window)
-        return {"cpu": cpu, "wall": wall}
+        return {"cpu": cpu, "wall": wall, "memory": resident_bytes()}
 
     def _on_profile_close(self, _request: Request) -> Answer:
         assert self._sampler is not None
