@@ -65,6 +65,8 @@ SURFACE = tuple(
     for name in ("normal", "pedantic", "sample", "skip", "with_testcase", "with_weaver", "calibration", "precision")
 )
 """pytest-benchmark's tests of its fixture; the others test its tables, files and command."""
+AIO = ("pytest-cov", "pytest-xdist", "hypothesis", "idna", "covdefaults")
+"""What their configuration files name."""
 SUITES = (
     Suite("attrs", "26.1.0", CODSPEED, ("bench",)),
     Suite(
@@ -74,13 +76,20 @@ SUITES = (
         ("bench",),
         ("attrs", "msgspec", "orjson", "msgpack", "pyyaml", "tomlkit", "hypothesis"),
     ),
-    Suite("fields", "5.0.0", BENCHMARK, (*NO_CONFIGURATION, "tests/test_perf.py"), ("attrs", "characteristic")),
-    Suite("lazy-object-proxy", "1.13.0", BENCHMARK, ("tests/test_perf.py",), ("Django", "objproxies"), compiled=True),
-    Suite("multidict", "7.2.1", CODSPEED, ("tests", "-k", "bench"), ("objgraph", "psutil"), compiled=True),
+    Suite("fields", "5.0.0", BENCHMARK, (*NO_CONFIGURATION, "tests/test_perf.py"), ("attrs", "characteristic", "pytest<9")),
+    Suite(
+        "lazy-object-proxy",
+        "1.13.0",
+        BENCHMARK,
+        ("tests/test_perf.py",),
+        ("Django", "objproxies", "wrapt"),
+        compiled=True,
+    ),
+    Suite("multidict", "7.2.1", CODSPEED, ("tests", "-k", "bench"), (*AIO, "objgraph"), compiled=True),
     Suite("pluggy", "1.7.0", BENCHMARK, ("testing/benchmark.py",)),
-    Suite("propcache", "0.5.4", CODSPEED, ("tests/test_benchmarks.py",), compiled=True),
+    Suite("propcache", "0.5.4", CODSPEED, ("tests/test_benchmarks.py",), AIO, compiled=True),
     Suite("tblib", "3.2.2", BENCHMARK, ("tests/test_perf.py",), ("six",)),
-    Suite("yarl", "1.25.1", CODSPEED, ("tests", "-k", "bench"), ("hypothesis", "idna"), compiled=True),
+    Suite("yarl", "1.25.1", CODSPEED, ("tests", "-k", "bench"), AIO, compiled=True),
     Suite("pytest-benchmark", "5.3.1", BENCHMARK, (*NO_CONFIGURATION, *SURFACE), ("aspectlib",), compiled=True),
     Suite("pytest-benchmark", "5.3.1", NOTHING, (*NO_CONFIGURATION, *SURFACE), ("aspectlib",), compiled=True),
     Suite("zeroconf", "0.154.0", CODSPEED, ("tests/benchmarks",), ("pytest-asyncio", "pytest-timeout"), compiled=True),
