@@ -242,8 +242,8 @@ class OutsideProfile:
             raise PermissionDenied(str(facts["refused"]), str(facts["hint"]))
         self._instrument = instrument(facts, self.rate, self.tools)
 
-    def round(self, iterations: int) -> int:
-        """One profiled round: its CPU time in ns."""
+    def round(self, iterations: int) -> Mapping[str, Any]:
+        """One profiled round, as the side answers."""
         try:
             answer = self.side.request("profile-round", iterations=iterations)
         except BaseException:
@@ -252,7 +252,7 @@ class OutsideProfile:
         self.windows += [(int(start), int(end)) for start, end in answer["windows"]]
         if isinstance(self._instrument, TrampolineInstrument):
             self._instrument.between_rounds()
-        return int(answer["cpu"])
+        return answer
 
     def close(self) -> Data:
         """The profile, as `target.profile_data` gives it."""

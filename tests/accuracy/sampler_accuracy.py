@@ -171,7 +171,7 @@ def profiled(side: Process, result: Result, rate: int, tools: OutsideTools) -> l
     rounds = ROUNDS.get(result.backend, PLAIN_ROUNDS)
     if result.backend in OUTSIDE:
         profile = OutsideProfile(side, result.backend, rate, tools)
-        spent = [profile.round(ITERATIONS) for _ in range(rounds)]
+        spent = [int(profile.round(ITERATIONS)["cpu"]) for _ in range(rounds)]
         result.add(profile.close())
     else:
         side.request("profile-open", backend=result.backend, rate=rate)
