@@ -9,9 +9,11 @@ from typing import Any
 
 from pytest_blcperf.model.capture import Capture
 from pytest_blcperf.model.recording import Fork, Mapping, Recording, SampleBatch, ThreadName
+from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.symbols.address_space import AddressSpaces, MappedCode, mapped_code
 from pytest_blcperf.symbols.capture_builder import CaptureBuilder
 from pytest_blcperf.symbols.objects import CodeObject, Objects
+from pytest_blcperf.symbols.python_process import PythonProcesses
 from pytest_blcperf.symbols.resolve import Resolver
 from pytest_blcperf.symbols.table_cache import user_cache
 from pytest_blcperf.symbols.unwind import Unwinder
@@ -30,7 +32,8 @@ class LiveStacks:
         self._forks = self._names = 0
         self._code_objects: list[CodeObject] = []
         self._code: MappedCode = mapped_code((), objects)
-        source = TableSource(self._code_objects, MACHINES[machine], user_cache())
+        self._pythons = PythonProcesses(machine)
+        source = TableSource(self._code_objects, MACHINES[machine], user_cache(), extra=self._pythons.tables)
         self._unwinder = Unwinder(machine, AddressSpaces(()), self._code, source.tables)
         self._builder = CaptureBuilder()
 
@@ -43,8 +46,9 @@ class LiveStacks:
             self._names, self._forks = len(names), len(forks)
             self._code = mapped_code(self._mappings, self._objects)
             self._code_objects[:] = self._code.objects
+            self._pythons.look(self._mappings, self._code)
             self._unwinder.frames.renew(AddressSpaces(self._mappings, names, forks), self._code)
-        self._builder.add(batch, self._unwinder.unwind(batch))
+        self._builder.add(batch, self._pythons.folded(self._unwinder.unwind(batch), self._unwinder.frames))
 
     def __len__(self) -> int:
         return len(self._builder)
@@ -52,4 +56,6 @@ class LiveStacks:
     def build(self, recording: Recording, **details: Any) -> Capture:
         """The capture of the recording's first event; `details` are those of `CaptureBuilder.build`."""
         names = self._resolver.resolve(self._unwinder.frames, self._code, self._mappings)
-        return self._builder.build(recording, names, **details)
+        names = self._pythons.named(names, self._unwinder.frames, self._mappings)
+        hints = [Warning("python-frames", hint) for hint in self._pythons.hints]
+        return self._builder.build(recording, names, warnings=hints, **details)

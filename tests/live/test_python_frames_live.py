@@ -23,14 +23,9 @@ from pytest_blcperf.capture.spy import Spy
 from pytest_blcperf.errors import BlcperfError
 from pytest_blcperf.model.capture import profile_of
 from pytest_blcperf.model.hottest import hottest
-from pytest_blcperf.symbols.address_space import address_spaces, mapped_code
-from pytest_blcperf.symbols.capture_builder import CaptureBuilder
+from pytest_blcperf.symbols.live_stacks import LiveStacks
 from pytest_blcperf.symbols.objects import Objects
-from pytest_blcperf.symbols.python_process import PythonProcesses
 from pytest_blcperf.symbols.resolve import Resolver
-from pytest_blcperf.symbols.unwind import Unwinder
-from pytest_blcperf.symbols.unwind_machine import MACHINES
-from pytest_blcperf.symbols.unwind_sources import TableSource
 from pytest_blcperf.target.process import Processes, find
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -313,32 +308,27 @@ def service(python, *options):
 
 
 def capture_of(pid, seconds):
-    """A capture of a process that knows nothing of us, and the hints."""
-    with Recorder(Processes((find(pid),)), RecordingPlan(rate=1000)) as recorder:
+    """A capture of a process that knows nothing of us, as `blcperf record` makes it, and the hints."""
+    with Recorder(Processes((find(pid),)), RecordingPlan(rate=1000)) as recorder, Objects() as objects:
+        stacks = LiveStacks(os.uname().machine, objects, Resolver())
         recorder.enable()
-        time.sleep(seconds)
+        for _ in range(2):
+            time.sleep(seconds / 2)
+            for batch in recorder.take():
+                stacks.add(batch, *recorder.so_far)
         recorder.stop()
-        batches = list(recorder.take())
-        recording = recorder.finish()
-    machine = MACHINES[recording.machine]
-    with Objects() as objects:
-        code = mapped_code(recording.mappings, objects)
-        pythons = PythonProcesses.of([pid], recording.mappings, recording.machine)
-        source = TableSource(code.objects, machine, extra=pythons.tables(code, machine))
-        unwinder = Unwinder(recording.machine, address_spaces(recording), code, source.tables)
-        builder = CaptureBuilder()
-        for batch in batches:
-            builder.add(batch, pythons.folded(unwinder.unwind(batch), unwinder.frames, code))
-        names = Resolver().resolve(unwinder.frames, code, recording.mappings)
-        names = pythons.named(names, unwinder.frames, code)
-        return builder.build(recording, names, backend=TRAMPOLINE), pythons.hints
+        for batch in recorder.take():
+            stacks.add(batch, *recorder.so_far)
+        capture = stacks.build(recorder.finish())
+    return capture, tuple(warning.text for warning in capture.warnings if warning.code == "python-frames")
 
 
 def test_a_foreign_program_with_its_trampoline_on_shows_python_and_native_frames():
     with service(interpreters.of("3.13"), "-X", "perf") as process:
+        # Functions that are called for the first time while it is recorded have a stub that nobody has seen before.
         capture, hints = capture_of(process.pid, 0.7)
     assert hints == ()
-    hot = {one.function.name if hasattr(one, "function") else one.name: one for one in hottest(profile_of(capture), 30)}
+    hot = {one.name: one for one in hottest(profile_of(capture), 30)}
     assert hot["loop"].self_share > 0.3
     functions = capture.functions
     lines = (PROGRAMS / "python_service.py").read_text().splitlines()
@@ -350,6 +340,8 @@ def test_a_foreign_program_with_its_trampoline_on_shows_python_and_native_frames
     python = ["JSONDecoder.raw_decode", "JSONDecoder.decode", "loads", "Handler.parse", "<module>"]
     assert all(names[-5:] == python for names in scan)
     assert any([frame.name for frame in stack][:2] == ["loop", "in_thread"] for stack in stacks)
+    late = [[frame.name for frame in stack] for stack in stacks if any(frame.name == "late" for frame in stack)]
+    assert late and all(names[-2:] == ["late", "<module>"] for names in late)
 
 
 def test_a_foreign_program_without_it_shows_native_frames_and_a_hint():

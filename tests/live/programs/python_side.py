@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
 from pytest_blcperf.bench.channel import Channel, ChannelClosed  # noqa: E402
+from pytest_blcperf.bench.job import Job  # noqa: E402
 from pytest_blcperf.bench.target import Target  # noqa: E402
 from pytest_blcperf.capture.functions import Roots  # noqa: E402
 
@@ -97,7 +98,7 @@ def forking():
 
 def main():
     channel = Channel(socket.socket(fileno=int(os.environ.pop("PYTHON_SIDE_FD"))))
-    target = Target(globals()[sys.argv[1]], sys.argv[1], Roots.of(str(ROOT)))
+    target = Target(Job(globals()[sys.argv[1]], sys.argv[1]), Roots.of(str(ROOT)))
     channel.send({"op": "ready", "process": os.getpid()})
     try:
         while (request := channel.receive())["op"] != "stop":
