@@ -236,15 +236,21 @@ OPTIONS: tuple[Option, ...] = (
         300.0,
         "a worker that gives no answer for this long is taken for hung and killed (default: 300s)",
         metavar="TIME",
+        marker="timeout",
     ),
     Option("rate", whole_number(10, 10_000), 1000, "samples a second in profiled rounds (default: 1000)", metavar="HZ"),
     Option(
         "backend",
         str,
         "auto",
-        "how profiles are taken: perf-signal (needs perf_event_open), timer (works everywhere, inclusive time only) "
+        "how profiles are taken: perf-bytecode, perf-trampoline (Python 3.12 on) or perf-signal (these need "
+        "perf_event_open), profiling.sampling (3.15) or py-spy (these read the process's memory), timer (works "
+        "everywhere, inclusive time only), callgrind (counts instructions under valgrind, exactly and slowly) "
         "(default: auto, the best that works here)",
-        choices=("auto", "perf-signal", "timer"),
+        choices=(
+            *("auto", "perf-bytecode", "perf-trampoline", "perf-signal"),
+            *("profiling.sampling", "py-spy", "timer", "callgrind"),
+        ),
     ),
     Option(
         "delay_start",
@@ -272,6 +278,13 @@ OPTIONS: tuple[Option, ...] = (
         "folders put first on each side's sys.path, relative to the repository, separated by commas; none for packages "
         "that must be installed (default: auto, src and the root where they hold packages)",
         metavar="DIRS",
+    ),
+    Option(
+        "asv_dir",
+        str,
+        None,
+        "folder of an asv suite: its time_* benchmarks are collected too, relative to the repository",
+        metavar="DIR",
     ),
     Option("keep", whole_number(1, 10_000), 20, "how many runs to keep under .blcperf/runs (default: 20)", metavar="N"),
     Option("json", str, None, "write the verdict as JSON (schema blcperf.verdict/1)", metavar="PATH"),

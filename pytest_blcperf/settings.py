@@ -68,6 +68,7 @@ class Settings:
     profile_window: float
     base_python: str | None
     source_roots: tuple[str, ...] | None
+    asv_dir: str | None
     keep: int
     json: str | None
     junit: str | None
@@ -200,6 +201,11 @@ def _rules(tables: Any) -> tuple[FunctionRule, ...]:
 
 
 def _check_conflicts(settings: Settings) -> None:
+    if settings.launches == 0 and settings.backend == "callgrind":
+        raise UsageError(
+            "--blcperf-launches=0 measures in this process, --blcperf-backend=callgrind in workers under valgrind",
+            "drop one of the two",
+        )
     if settings.launches == 0 and settings.baseline and settings.mode == "lockstep":
         raise UsageError(
             "--blcperf-launches=0 measures in this process and cannot gate against --blcperf-baseline in lockstep",

@@ -18,15 +18,16 @@ MAY_IMPORT = {
     "options": {"errors"},
     "settings": {"errors", "options"},
     "model": {"errors"},
-    "window": {"model"},
-    "target": BASICS,
+    "window": BASICS,
+    "target": {*BASICS, "capture.perf_event", "symbols.elf"},
     "capture": {*BASICS, "target"},
     "symbols": {*BASICS, "target"},
     "store": {*BASICS, "bench.interpreter_facts"},
     "bench": {*BASICS, "settings", "target", "window", "capture", "symbols", "store.folder"},
     "compare": {*BASICS, "settings"},
     "gate": {*BASICS, "settings", "compare"},
-    "report": {*BASICS, "compare", "store.atomic"},
+    "detect": BASICS,
+    "report": {*BASICS, "compare", "detect", "store.atomic"},
 }
 """What each stage may import besides itself. The shells (plugin, controller, session, base, cli) join stages."""
 

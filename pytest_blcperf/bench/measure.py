@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pytest_blcperf.bench.cpus import allowed_cpus
 from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
+from pytest_blcperf.bench.instructions import launch_under_callgrind
 from pytest_blcperf.bench.launch import Failure, LaunchData, run_launch
 from pytest_blcperf.bench.lockstep import Plan, SideData
+from pytest_blcperf.bench.outside import OutsideTools
 from pytest_blcperf.bench.suite import Item
 from pytest_blcperf.bench.worker_process import Side
+from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.settings import Settings
@@ -25,8 +30,14 @@ benchmarks get this far, and a window is cheaper than another launch."""
 COUNTED_LAUNCHES = 2
 """The counting pass runs in this many launches, under different hash seeds: exact counts do not depend on them."""
 
+INSTRUCTION_LAUNCHES = 2
+"""Launches under callgrind, each with a hash seed of its own, the same on both sides."""
+
 LOOK_SHARE = 0.55
 """Part of a benchmark's time budget that screening may spend; the rest is for the confirmation."""
+
+MEMORY_SHARE = 0.3
+"""Part of the memory that is free which the processes of a launch may take while they measure."""
 
 MIN_LAUNCHES = 3
 """Fewer launches a side give no error to speak of, so the budget does not stop before."""
@@ -44,6 +55,8 @@ class Measurement:
     clock: Callable[[], float]
     tell: Callable[[str], None]
     codes: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, OutsideTools] = field(default_factory=dict)
+    """By interpreter, what backends need that look from outside."""
     failures: dict[str, dict[str, Failure]] = field(default_factory=dict)
     """Id → side name → why it gave nothing; such a benchmark takes part in no further launch."""
     reports: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
@@ -52,14 +65,13 @@ class Measurement:
 
     def __post_init__(self) -> None:
         self._items = {item.id: item for item in self.items}
-        self._harvests = {
-            item.id: [BenchmarkHarvest(item.id, item.file, item.line, self.codes.get(item.id, "")) for _ in self.sides]
-            for item in self.items
-        }
+        self._harvests = {item.id: self._new_harvests(item.id) for item in self.items}
         self._done: dict[tuple[str, str], int] = {}
         self._spent = dict.fromkeys(self._items, 0.0)
         self._iterations: dict[str, int] = {}
         self._short: dict[str, Warning] = {}
+        self._uncounted: dict[str, Warning] = {}
+        self._scheduled: set[str] = set()
         self._random = random.Random()
 
     def measure(self, ids: Sequence[str], launches: int, phase: str) -> None:
@@ -77,12 +89,40 @@ class Measurement:
             self._launch([identifier for identifier in pending if self._items[identifier].lockstep], conditions)
             self._launch_one_after_the_other(alternating, conditions)
 
+    def count_instructions(self, ids: Sequence[str]) -> None:
+        """Add launches under callgrind for those of `ids` that have not failed, one side after the other.
+
+        What cannot be counted gets a warning, and its times are judged all the same.
+        """
+        ids = [identifier for identifier in ids if identifier not in self.failures]
+        plans: dict[str, Plan | None] = {}
+        for identifier in ids:
+            plan = self._plan(identifier, Conditions(0, LOOK, 0, None), ())
+            seconds = self._items[identifier].settings.max_time / INSTRUCTION_LAUNCHES
+            plans[self._items[identifier].nodeid] = replace(plan, seconds=seconds)
+        for index in range(INSTRUCTION_LAUNCHES if ids else 0):
+            benchmarks = f"{len(ids)} benchmark{'s'[: len(ids) != 1]}"
+            self.tell(f"callgrind launch {index + 1} of {INSTRUCTION_LAUNCHES}: {benchmarks}")
+            seed = self._random.randrange(1, 2**32 - 1)
+            for number, side in enumerate(self.sides):
+                found = launch_under_callgrind(
+                    side, plans, seed=seed, scratch=self.scratch, timeout=self.settings.timeout, clock=self.clock
+                )
+                for identifier in ids:
+                    counted = found[self._items[identifier].nodeid]
+                    if not isinstance(counted, str):
+                        self._harvests[identifier][number].add_instructions(seed, counted)
+                    else:
+                        text = f"instructions of the {side.name} were not counted: {counted}"
+                        self._uncounted.setdefault(identifier, Warning("instructions-missing", text))
+
     def benchmarks(self, side: int) -> dict[str, Benchmark]:
         """What the launches gave so far, by id, for one side."""
         return {
-            identifier: harvests[side].benchmark(self._short.get(identifier))
+            one.id: one
             for identifier, harvests in self._harvests.items()
-            if harvests[side].launches and identifier not in self.failures
+            if identifier not in self.failures
+            for one in harvests[side].benchmarks(self._short.get(identifier))
         }
 
     def _wants(self, identifier: str, launches: int, phase: str) -> bool:
@@ -101,6 +141,7 @@ class Measurement:
     def _launch(self, ids: Sequence[str], conditions: Conditions) -> None:
         if ids:
             launch = self._run(self.sides, ids, conditions)
+            ids = self._without_the_miscounted(launch, ids)
             for identifier in ids:
                 data = launch.measured.get(self._items[identifier].nodeid)
                 if data is not None:
@@ -117,14 +158,41 @@ class Measurement:
         data: dict[str, dict[int, SideData]] = {identifier: {} for identifier in ids}
         for number in order:
             launch = self._run([self.sides[number]], ids, conditions)
+            ids = self._without_the_miscounted(launch, ids)
             for identifier in ids:
                 measured = launch.measured.get(self._items[identifier].nodeid)
                 if measured is not None:
                     data[identifier][number] = measured[0]
             self._notice(launch, [self.sides[number]], ids)
-        for identifier, sides in data.items():
+        for identifier in ids:
+            sides = data[identifier]
             if len(sides) == len(self.sides):
                 self._take(identifier, conditions, [sides[number] for number in range(len(self.sides))])
+
+    def _without_the_miscounted(self, launch: LaunchData, ids: Sequence[str]) -> list[str]:
+        """Those of `ids` whose launch counts.
+
+        A test that declares its calls (`benchmark.pedantic`) and failed may depend on them: targets that can be called
+        once, assertions on how often they were. From now on it gets exactly those calls, and starts anew; only what
+        fails then has failed.
+        """
+        kept = []
+        for identifier in ids:
+            nodeid = self._items[identifier].nodeid
+            failures = [said.failures[nodeid] for said in launch.sides if nodeid in said.failures]
+            miscounted = any(failure.kind == "failed" for failure in failures) and nodeid in launch.declared
+            if not miscounted or identifier in self._scheduled:
+                kept.append(identifier)
+                continue
+            self._scheduled.add(identifier)
+            self._harvests[identifier] = self._new_harvests(identifier)
+            self._iterations.pop(identifier, None)
+            self._done = {key: done for key, done in self._done.items() if key[0] != identifier}
+        return kept
+
+    def _new_harvests(self, identifier: str) -> list[BenchmarkHarvest]:
+        item = self._items[identifier]
+        return [BenchmarkHarvest(item.id, item.file, item.line, self.codes.get(item.id, "")) for _ in self.sides]
 
     def _conditions(self, phase: str) -> Conditions:
         cpus = allowed_cpus()
@@ -133,7 +201,7 @@ class Measurement:
         return Conditions(index, phase, seed, cpus[index % len(cpus)] if cpus else None)
 
     def _run(self, sides: Sequence[Side], ids: Sequence[str], conditions: Conditions) -> LaunchData:
-        plans: dict[str, Plan | None] = {self._items[i].nodeid: self._plan(i, conditions) for i in ids}
+        plans: dict[str, Plan | None] = {self._items[i].nodeid: self._plan(i, conditions, sides) for i in ids}
         start = self.clock()
         launch = run_launch(
             sides,
@@ -142,25 +210,35 @@ class Measurement:
             scratch=self.scratch,
             timeout=self.settings.timeout,
             clock=self.clock,
+            timeouts={self._items[identifier].nodeid: self._items[identifier].settings.timeout for identifier in ids},
         )
         start_up = (self.clock() - start - sum(launch.seconds.values())) / len(ids)
         for identifier in ids:
             self._spent[identifier] += launch.seconds.get(self._items[identifier].nodeid, 0.0) + max(0.0, start_up)
         return launch
 
-    def _plan(self, identifier: str, conditions: Conditions) -> Plan:
+    def _plan(self, identifier: str, conditions: Conditions, sides: Sequence[Side]) -> Plan:
         settings = self._items[identifier].settings
         return Plan(
             rounds=settings.rounds,
             delay=settings.delay_start,
-            profile_window=settings.profile_window * (CONFIRM_WINDOWS if conditions.phase == CONFIRM else 1),
+            profile_window=self._window(settings, conditions.phase),
             backend=self.backend,
             rate=settings.rate,
             count=conditions.index < COUNTED_LAUNCHES,
             seconds=settings.max_time / (3 * max(1, settings.launches)),
             iterations=self._iterations.get(identifier),
             cpus=None if conditions.cpu is None else (conditions.cpu,),
+            tools=tuple(self.tools.get(side.python, OutsideTools((side.python,))) for side in sides),
+            keep_schedule=identifier in self._scheduled,
+            memory=int(psutil.virtual_memory().available * MEMORY_SHARE / len(self.sides)),
         )
+
+    def _window(self, settings: Settings, phase: str) -> float:
+        """Seconds to profile; none where callgrind tells of functions."""
+        if self.backend == CALLGRIND:
+            return 0.0
+        return settings.profile_window * (CONFIRM_WINDOWS if phase == CONFIRM else 1)
 
     def _take(self, identifier: str, conditions: Conditions, data: Sequence[SideData]) -> None:
         for harvest, one in zip(self._harvests[identifier], data, strict=True):

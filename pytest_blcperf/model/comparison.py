@@ -6,10 +6,14 @@ import math
 from dataclasses import dataclass
 
 from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.warning import Warning
 
 SELF = "self"
 TOTAL = "total"
+
+NANOSECONDS = "ns"
+INSTRUCTIONS = "instructions"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class FunctionComparison:
-    """One hot function. Costs in ns of CPU time per iteration of the benchmark; shares as fractions of the benchmark.
+    """One hot function. Costs in ns of CPU time per iteration of the benchmark, or in what `unit` says; shares as
+    fractions of the benchmark.
 
     `kind` says whose time is compared: SELF (leaf) or TOTAL (with what it calls). `impact` is the part of the
     benchmark's relative slowdown that this function's growth makes up (0.02 is 2 % of the benchmark). `calls_*` are
@@ -50,11 +55,12 @@ class FunctionComparison:
     calls_head: float | None = None
     counts_exact: bool = False
     code_changed: bool | None = None
+    unit: str = NANOSECONDS
 
 
 @dataclass(frozen=True)
 class BenchmarkComparison:
-    """One benchmark on both sides. Times in ns of CPU time per iteration (median over launches)."""
+    """One benchmark on both sides. CPU time in ns per iteration (median over launches), or what `unit` says."""
 
     id: str
     base_ns: float
@@ -67,6 +73,16 @@ class BenchmarkComparison:
     head_wall_ns: float = 0.0
     backend: str = ""
     warnings: tuple[Warning, ...] = ()
+    unit: str = NANOSECONDS
+    metric: Metric | None = None
+    """Set where no time was compared but a metric: both `_ns` are then in its unit, and a positive ratio is worse."""
+
+    @property
+    def shown(self) -> Estimate:
+        """The ratio as it is shown: of a metric that is better when higher, that of its values."""
+        if self.metric is None or self.metric.better == "lower":
+            return self.ratio
+        return Estimate(-self.ratio.log_ratio, self.ratio.standard_error, self.ratio.freedom)
 
     @property
     def io_bound(self) -> bool:

@@ -27,6 +27,7 @@ class Evidence(str, Enum):
     COUNTS = "exact counts"
     LOCKSTEP = "lockstep time"
     PROFILE = "profile share × lockstep time"
+    METRIC = "metric"
     STORED = "stored baseline"
     NONE = "none"
 
@@ -37,6 +38,15 @@ class Explanation:
 
     called_more_ns: float
     dearer_per_call_ns: float
+
+
+@dataclass(frozen=True)
+class CallChange:
+    """A function, of C as well, that is called more or less often per iteration: exact counts of both sides."""
+
+    function: Function
+    base: float
+    head: float
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,10 @@ class BenchmarkVerdict:
     warnings: tuple[Warning, ...] = ()
     changed_code: tuple[Function, ...] = ()
     """Functions that the benchmark runs and whose code differs between the sides, those with most time first."""
+    instructions: BenchmarkComparison | None = None
+    """The same benchmark in instructions, where callgrind counted them."""
+    changed_calls: tuple[CallChange, ...] = ()
+    """Where exact counts differ between the sides, the largest difference first."""
 
     @property
     def guilty(self) -> tuple[FunctionVerdict, ...]:

@@ -58,25 +58,47 @@ def _benchmark(verdict: BenchmarkVerdict) -> dict[str, Any]:
         "p": _number(verdict.p),
         "detectable": _number(verdict.detectable),
         "measured": None if verdict.comparison is None else _comparison(verdict.comparison),
+        "instructions": None if verdict.instructions is None else _instructions(verdict.instructions),
         "functions": [_function(one, verdict) for one in verdict.functions],
         "changed_code": [_named(function) for function in verdict.changed_code],
+        "changed_calls": [
+            {**_named(one.function), "base": _number(one.base), "head": _number(one.head)}
+            for one in verdict.changed_calls
+        ],
         "warnings": _warnings(verdict.warnings),
     }
 
 
 def _comparison(comparison: BenchmarkComparison) -> dict[str, Any]:
     return {
-        "base_ns": _number(comparison.base_ns),
-        "head_ns": _number(comparison.head_ns),
+        "base_ns": 0.0 if comparison.metric else _number(comparison.base_ns),
+        "head_ns": 0.0 if comparison.metric else _number(comparison.head_ns),
         "base_wall_ns": _number(comparison.base_wall_ns),
         "head_wall_ns": _number(comparison.head_wall_ns),
         "io_bound": bool(comparison.io_bound),
         "ratio": _estimate(comparison.ratio),
+        "metric": None if comparison.metric is None else _metric(comparison),
         "launches": int(comparison.launches),
         "paired": bool(comparison.paired),
         "backend": _text(comparison.backend),
         "warnings": _warnings(comparison.warnings),
     }
+
+
+def _instructions(comparison: BenchmarkComparison) -> dict[str, Any]:
+    return {
+        "base": _number(comparison.base_ns),
+        "head": _number(comparison.head_ns),
+        "ratio": _estimate(comparison.ratio),
+        "launches": int(comparison.launches),
+    }
+
+
+def _metric(comparison: BenchmarkComparison) -> dict[str, Any]:
+    metric = comparison.metric
+    assert metric is not None
+    values = {"base": _number(comparison.base_ns), "head": _number(comparison.head_ns)}
+    return {"name": _text(metric.name), "unit": _text(metric.unit), "better": metric.better, **values}
 
 
 def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str, Any]:
@@ -89,6 +111,7 @@ def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str
         "guilty": any(verdict is guilty for guilty in benchmark.guilty),
         "follows_from": None if verdict.follows_from is None else _named(verdict.follows_from),
         "kind": _text(comparison.kind),
+        "unit": comparison.unit,
         "cost_base_ns": _number(comparison.cost_base_ns),
         "cost_head_ns": _number(comparison.cost_head_ns),
         "ratio": _estimate(comparison.ratio),

@@ -149,6 +149,14 @@ class Fields:
         """A whole number or null."""
         return None if self.get(key) is None else self.integer(key, low, high)
 
+    def given(self, key: str) -> bool:
+        """Whether a member that older files lack is there and not null."""
+        return self._value.get(key) is not None
+
+    def added_number(self, key: str, low: float, high: float) -> float | None:
+        """A finite number from `low` to `high`; None where it is null, or missing as in older files."""
+        return Fields({"it": [self.get(key)]}, self.place(key)).numbers("it", low, high)[0] if self.given(key) else None
+
     def flag(self, key: str) -> bool:
         """True or false."""
         value = self.get(key)

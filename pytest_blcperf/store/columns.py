@@ -13,7 +13,7 @@ import numpy as np
 
 from pytest_blcperf.model.function import KINDS, PYTHON, Function
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Count, Counts, Round
+from pytest_blcperf.model.run import Count, Counts, InstructionCount, Round
 from pytest_blcperf.store.checked import Fields, MalformedError, bounded, same_length, show, unique
 
 PROFILE_SCHEMA = "blcperf.profile/1"
@@ -24,6 +24,8 @@ WEIGHT_LIMIT = 1e18
 """ns of one row of a profile: 31 years of CPU time; sums over any file stay finite."""
 COUNT_LIMIT = 10**15
 """Iterations of a round, calls of a function in an iteration."""
+INSTRUCTION_LIMIT = 10**18
+"""Instructions of one repetition: years of a processor's."""
 SAMPLE_LIMIT = 10**9
 """Samples of one row: sums over any file fit in 64 bits."""
 LAUNCH_LIMIT = 10_000
@@ -105,6 +107,29 @@ def counts_from_columns(fields: Fields) -> Counts:
     calls = fields.numbers("calls", 0, COUNT_LIMIT)
     same_length(fields.where, functions, calls)
     return Counts(tuple(map(Count, functions, calls)), fields.flag("deterministic"))
+
+
+def instructions_to_columns(counts: Sequence[InstructionCount]) -> dict[str, Any]:
+    """Repetitions under callgrind as columns."""
+    return {
+        "index": [int(one.index) for one in counts],
+        "hash_seed": [int(one.hash_seed) for one in counts],
+        "iterations": [int(one.iterations) for one in counts],
+        "instructions": [int(one.instructions) for one in counts],
+    }
+
+
+def instructions_from_columns(fields: Fields) -> tuple[InstructionCount, ...]:
+    """The repetitions again, each index once. Raises MalformedError."""
+    columns = (
+        fields.integers("index", 0, LAUNCH_LIMIT),
+        fields.integers("hash_seed", 0, 2**32 - 1),
+        fields.integers("iterations", 1, COUNT_LIMIT),
+        fields.integers("instructions", 0, INSTRUCTION_LIMIT),
+    )
+    same_length(fields.where, *columns)
+    unique(columns[0], fields.where)
+    return tuple(map(InstructionCount, *columns))
 
 
 def profile_to_columns(profile: Profile) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from typing import Any
 from pytest_blcperf import __version__
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.environment import Environment
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch, Run
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Instructions, Launch, Run
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.store import archive, pprof
 from pytest_blcperf.store.atomic import replacing
@@ -27,6 +28,8 @@ from pytest_blcperf.store.columns import (
     LINE_LIMIT,
     counts_from_columns,
     counts_to_columns,
+    instructions_from_columns,
+    instructions_to_columns,
     profile_from_columns,
     profile_to_columns,
     rounds_from_columns,
@@ -41,8 +44,13 @@ _RUN = "run.json"
 CREATED = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|\+00:00)?"
 """A point in time: UTC, ISO 8601."""
 _COMMIT = r"[0-9a-f]{0,64}"
+_PROFILE = r"profiles/[0-9]{4,6}\.json"
+_COUNTED = r"instructions/[0-9]{4,6}\.json"
 _PACKAGE_LIMIT = 10_000
 _REPR_LIMIT = 200
+TIME_LIMIT = 1e15
+VALUE_LEAST, VALUE_MOST = 1e-100, 1e100
+"""Metrics are positive: they are compared as ratios."""
 
 
 def write(run: Run, path: Path) -> None:
@@ -92,13 +100,17 @@ def _dump(document: Any) -> bytes:
 def _encode(run: Run) -> dict[str, Any]:
     """The JSON documents of a run by member name."""
     documents: dict[str, Any] = {}
-    benchmarks = []
+    benchmarks: list[dict[str, Any]] = []
     for benchmark in run.benchmarks:
         member = None
         if benchmark.profile is not None:
-            member = f"profiles/{len(documents) + 1:04}.json"
+            member = f"profiles/{sum(name.startswith('profiles/') for name in documents) + 1:04}.json"
             documents[member] = profile_to_columns(benchmark.profile)
-        benchmarks.append(_benchmark_data(benchmark, member))
+        counted = None
+        if benchmark.instructions is not None:
+            counted = f"instructions/{len(benchmarks) + 1:04}.json"
+            documents[counted] = profile_to_columns(benchmark.instructions.profile)
+        benchmarks.append(_benchmark_data(benchmark, member, counted))
     head = {
         "schema": SCHEMA,
         "writer": f"pytest-blcperf {__version__}",
@@ -115,8 +127,8 @@ def _encode(run: Run) -> dict[str, Any]:
     return {_RUN: head, **documents}
 
 
-def _benchmark_data(benchmark: Benchmark, profile: str | None) -> dict[str, Any]:
-    return {
+def _benchmark_data(benchmark: Benchmark, profile: str | None, counted: str | None) -> dict[str, Any]:
+    data = {
         "id": bounded(benchmark.id),
         "name": bounded(benchmark.name),
         "file": bounded(benchmark.file),
@@ -129,7 +141,17 @@ def _benchmark_data(benchmark: Benchmark, profile: str | None) -> dict[str, Any]
         "launches": [_launch_data(launch) for launch in benchmark.launches],
         "counts": None if benchmark.counts is None else counts_to_columns(benchmark.counts),
         "profile": profile,
+        "overhead_ns": float(benchmark.overhead_ns),
+        "resolution_ns": float(benchmark.resolution_ns),
+        "metric": None if benchmark.metric is None else _metric_data(benchmark.metric),
     }
+    if benchmark.instructions is not None:
+        data["instructions"] = {**instructions_to_columns(benchmark.instructions.counts), "profile": counted}
+    return data
+
+
+def _metric_data(metric: Metric) -> dict[str, str]:
+    return {"name": bounded(metric.name), "unit": bounded(metric.unit), "better": metric.better}
 
 
 def _launch_data(launch: Launch) -> dict[str, Any]:
@@ -139,6 +161,7 @@ def _launch_data(launch: Launch) -> dict[str, Any]:
         "hash_seed": int(launch.hash_seed),
         "cpu": None if launch.cpu is None else int(launch.cpu),
         "rounds": rounds_to_columns(launch.rounds),
+        "value": None if launch.value is None else float(launch.value),
     }
 
 
@@ -207,7 +230,8 @@ def _decode(get: Callable[[str], Any], profiles: bool = True) -> Run:
     head = Fields(get(_RUN), "")
     _check_version(head.get("schema"))
     items = head.objects("benchmarks")
-    members = [item.text("profile", r"profiles/[0-9]{4,6}\.json") for item in items if item.get("profile") is not None]
+    members = [item.text("profile", _PROFILE) for item in items if item.get("profile") is not None]
+    members += [item.fields("instructions").text("profile", _COUNTED) for item in items if item.has("instructions")]
     unique(members, "profiles")
     run = Run(
         name=head.text("name"),
@@ -267,7 +291,24 @@ def _benchmark(fields: Fields, get: Callable[[str], Any] | None) -> Benchmark:
         extra_info=fields.free("extra_info"),
         code=fields.text("code"),
         warnings=warnings_from(fields),
+        overhead_ns=fields.added_number("overhead_ns", 0, TIME_LIMIT) or 0.0,
+        resolution_ns=fields.added_number("resolution_ns", 0, TIME_LIMIT) or 0.0,
+        metric=_metric(fields),
+        instructions=_instructions(fields.fields("instructions"), get) if fields.has("instructions") and get else None,
     )
+
+
+def _metric(fields: Fields) -> Metric | None:
+    if not fields.given("metric"):
+        return None
+    metric = fields.fields("metric")
+    return Metric(metric.text("name"), metric.text("unit"), metric.text("better", "higher|lower"))
+
+
+def _instructions(fields: Fields, get: Callable[[str], Any]) -> Instructions:
+    member = fields.text("profile", _COUNTED)
+    counts = instructions_from_columns(fields)
+    return Instructions(counts, profile_from_columns(Fields(get(member), member), len(counts)))
 
 
 def _profile(member: str | None, launches: int, get: Callable[[str], Any] | None) -> Profile | None:
@@ -281,6 +322,7 @@ def _launch(fields: Fields) -> Launch:
         hash_seed=fields.integer("hash_seed", 0, 2**32 - 1),
         cpu=fields.optional_integer("cpu", 0, 1_000_000),
         rounds=rounds_from_columns(fields.fields("rounds")),
+        value=fields.added_number("value", VALUE_LEAST, VALUE_MOST),
     )
 
 
