@@ -259,7 +259,14 @@ class Controller:
             if settings.save is not None:
                 kept.append(self._save_baseline(outcome, settings.save))
             if outcome.verdict is not None:
-                kept += write.write_reports(outcome.verdict, settings.json, settings.junit, settings.markdown)
+                kept += write.write_reports(
+                    outcome.verdict,
+                    settings.json,
+                    settings.junit,
+                    settings.markdown,
+                    codequality_path=settings.codequality,
+                    sarif_path=settings.sarif,
+                )
         finally:
             self._lines[:0] = kept
 
@@ -302,7 +309,7 @@ class Controller:
                 if verdict.fails and report.outcome == "passed":
                     report.outcome = "failed"
                     report.longrepr = terminal.failure_text(verdict, outcome.verdict.base, outcome.verdict.head)
-                elif verdict.outcome is VerdictOutcome.REGRESSED and verdict.gate == "warn":
+                elif verdict.outcome is VerdictOutcome.REGRESSED and verdict.gate in ("warn", "accepted"):
                     report.sections.append(
                         ("blcperf", terminal.failure_text(verdict, outcome.verdict.base, outcome.verdict.head))
                     )

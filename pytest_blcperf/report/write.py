@@ -15,6 +15,9 @@ def write_reports(
     json_path: str | Path | None = None,
     junit_path: str | Path | None = None,
     markdown_path: str | Path | None = None,
+    *,
+    codequality_path: str | Path | None = None,
+    sarif_path: str | Path | None = None,
 ) -> list[str]:
     """Writes the reports whose path is given, creating folders, and says where; UTF-8.
 
@@ -22,6 +25,7 @@ def write_reports(
     reason when one cannot be written.
     """
     rendered = _rendered(verdict, json_path, junit_path, markdown_path)
+    rendered += _rendered_for_code(verdict, codequality_path, sarif_path)
     for name, path, text in rendered:
         try:
             _write(path, text.encode("utf-8"))
@@ -49,6 +53,22 @@ def _rendered(
         from pytest_blcperf.report import markdown
 
         found.append(("Markdown", Path(markdown_path), markdown.render(verdict)))
+    return found
+
+
+def _rendered_for_code(
+    verdict: GateVerdict, codequality_path: str | Path | None, sarif_path: str | Path | None
+) -> list[tuple[str, Path, str]]:
+    """The formats that speak of lines of code."""
+    found = []
+    if codequality_path:
+        from pytest_blcperf.report import codequality
+
+        found.append(("code quality", Path(codequality_path), codequality.render(verdict)))
+    if sarif_path:
+        from pytest_blcperf.report import sarif
+
+        found.append(("SARIF", Path(sarif_path), sarif.render(verdict)))
     return found
 
 
