@@ -16,8 +16,8 @@ def table(folder: Path) -> dict[str, Any]:
 
     Raises UsageError for a file that cannot be read.
     """
-    found = _file(folder / "pyproject.toml").get("tool", {})
-    found = found.get("blcperf", {}) if isinstance(found, dict) else {}
+    tool = _file(folder / "pyproject.toml").get("tool", {})
+    found = tool.get("blcperf", {}) if isinstance(tool, dict) else None
     if not isinstance(found, dict):
         raise UsageError("pyproject.toml: [tool.blcperf] is no table", "write [tool.blcperf] on a line of its own")
     more = _file(folder / ACCEPT_FILE)
