@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(subst /,_,$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint accuracy clean
+.PHONY: help demo test test-ci lint accuracy clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 $(STAMP): pyproject.toml scripts/setup.sh
 	@sh scripts/setup.sh "$(PYTHON)" $(VENV)
@@ -19,8 +19,13 @@ demo: $(STAMP) ## see the gate fail a planted slowdown and pass harmless changes
 	$(BIN)/python scripts/demo.py
 
 test: $(STAMP) ## run the tests, then the lint
+	@sh scripts/ci-tools.sh .tools
 	$(BIN)/python -m pytest
 	@$(MAKE) --no-print-directory lint
+
+test-ci: $(STAMP) ## execute the CI templates in every scenario (some minutes); see docs/ci/README.md
+	@sh scripts/ci-tools.sh .tools
+	BLCPERF_TEST_CI=1 $(BIN)/python -m pytest tests/test_ci_templates.py
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
 	$(BIN)/ruff check .
@@ -31,5 +36,5 @@ accuracy: $(STAMP) ## measure detection and false failures of the gate (hours); 
 	$(BIN)/python tests/accuracy/gate_accuracy.py
 
 clean: ## remove the virtual environment, the demo and every cache
-	rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tools .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
