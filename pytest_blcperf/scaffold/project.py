@@ -139,9 +139,9 @@ def _paths(root: Path, ini: Mapping[str, Any]) -> tuple[str, ...]:
     folders = {PurePosixPath(path).parent for path in benchmark_files(root)}
     outside = {folder for folder in folders if not any(folder == one or one in folder.parents for one in known)}
     top = {folder for folder in outside if not any(other in folder.parents for other in outside)}
-    if not top:
-        return ()
     plain = [path for path in sorted(map(str, top)) if re.fullmatch(r"[A-Za-z0-9._/-]+", path)]
+    if not plain:
+        return ()
     return (*(str(path) for path in known if re.fullmatch(r"[A-Za-z0-9._/-]+", str(path))), *plain)
 
 
