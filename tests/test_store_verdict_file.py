@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import report_samples as samples
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_samples import HOSTILE, gate, patient, renamed
 
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.verdict import GateVerdict
+from pytest_blcperf.report import annotations, codequality, junit, markdown, sarif
 from pytest_blcperf.report.json import render
 from pytest_blcperf.store import verdict_file
 from pytest_blcperf.store.checked import MalformedError
@@ -79,6 +80,7 @@ def test_what_is_no_verdict_at_all_is_refused(content: bytes) -> None:
         verdict_file.parse(content)
 
 
+RENDERERS = (render, markdown.render, annotations.render, codequality.render, sarif.render, junit.render)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -86,8 +88,8 @@ JSON = st.recursive(
 )
 
 
-@patient
-@given(st.data(), JSON)
+@settings(deadline=None, max_examples=150)
+@given(st.data(), JSON | st.sampled_from([1e308, -1e308, 5e-324, 10**38, -(10**38), 0, -1]))
 def test_any_value_in_any_place_is_read_or_refused(choose: st.DataObject, value: Any) -> None:
     wrong = copy.deepcopy(data())
     place = wrong
@@ -99,9 +101,11 @@ def test_any_value_in_any_place_is_read_or_refused(choose: st.DataObject, value:
             break
         place = inner
     try:
-        render(verdict_file.parse(json.dumps(wrong).encode()))
+        read = verdict_file.parse(json.dumps(wrong).encode())
     except MalformedError as error:
         assert "\n" not in str(error)
+    else:
+        assert all(isinstance(each(read), str) for each in RENDERERS)
 
 
 def test_a_missing_file_and_a_large_one_are_said_in_one_line(tmp_path: Path) -> None:
