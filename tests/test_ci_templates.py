@@ -334,6 +334,7 @@ def test_github_the_set_up_action_serves_a_workflow_of_ones_own(tmp_path: Path) 
             "own": {
                 "runs-on": "ubuntu-24.04",
                 "steps": [
+                    {"uses": "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd"},
                     {
                         "uses": "./.github/actions/blcperf-setup",
                         "id": "setup",

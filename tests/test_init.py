@@ -53,7 +53,7 @@ def blcperf(capsys: pytest.CaptureFixture[str]) -> Command:
         ({"build-system": {"build-backend": "poetry.core.masonry.api"}}, [], "poetry"),
         ({}, ["poetry.lock"], "poetry"),
         ({}, ["pdm.lock"], "pdm"),
-        ({"tool": {"pdm": {"dev-dependencies": {}}}}, [], "pdm"),
+        ({"tool": {"pdm": {"dev-dependencies": {}}}}, [], "pip"),
         ({"tool": {"hatch": {"envs": {"default": {}}}}}, [], "hatch"),
         ({"tool": {"hatch": {"version": {"path": "x"}}}}, [], "pip"),
         ({"tool": "nonsense", "build-system": 3}, [], "pip"),

@@ -81,7 +81,8 @@ def package_manager(pyproject: Mapping[str, Any], names: Iterable[str]) -> str:
         return POETRY
     if _table(_table(tool, "hatch"), "envs"):
         return HATCH
-    return next((manager for manager in (UV, PDM) if manager in tool), PIP)
+    # Without a lock file pdm has nothing to export, and pip installs such a project as any other.
+    return UV if UV in tool else PIP
 
 
 def python_versions(project: Mapping[str, Any], tool: Mapping[str, Any]) -> tuple[str, ...]:
