@@ -73,7 +73,9 @@ def gitlab(repo: GitRepo, job: str, **variables: str) -> JobRun:
             pytest.skip(f"{Path(needed).name} is not installed: {hint}")
     command = [str(program), "--force-shell-executor", "--no-color", "--shell-isolation"]
     command += [part for name, value in variables.items() for part in ("--variable", f"{name}={value}")]
-    done = _run([*command, job], repo.path, PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}")
+    # It starts bash with a socket as standard input; a bash of the first level takes that for a remote login and reads
+    # the user's .bashrc, which may put another Python first.
+    done = _run([*command, job], repo.path, PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", SHLVL="2")
     return JobRun(done.returncode, done.stdout + done.stderr, "", repo.path / ".gitlab-ci-local" / "artifacts" / job)
 
 

@@ -89,7 +89,7 @@ def test_nothing_in_a_hostile_verdict_is_a_command(name: str) -> None:
 
 
 def test_a_comment_fits_whatever_its_verdicts_are() -> None:
-    many = gate(*[samples.regressed()] * 40)
+    many = gate(*[samples.regressed()] * 20)
     body = comment.render([(f"3.{minor}", many) for minor in range(9)], "https://x")
     assert len(body.encode()) < 65_536
     assert "**3 more verdicts are in the run's artifacts.**" in body
