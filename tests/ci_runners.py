@@ -35,7 +35,10 @@ class JobRun:
 def act(
     repo: GitRepo, event: str, data: Mapping[str, object], workflow: str, artifacts: Path, **variables: str
 ) -> JobRun:
-    """Runs one workflow file of the repository for an event, on the host. Skips where act is not installed."""
+    """Runs one workflow file of the repository for an event, on the host. Skips where act is not installed.
+
+    BLCPERF_PACKAGE among the variables becomes the repository's variable of that name.
+    """
     program = BIN / "act"
     if not program.exists():
         pytest.skip("act is not installed: pip install --group ci")
@@ -46,6 +49,8 @@ def act(
     command = [str(program), event, "--eventpath", str(event_file), "--workflows", workflow, "--pull=false"]
     command += ["--platform", "ubuntu-24.04=-self-hosted", "--no-cache-server", "--env-file", os.devnull]
     command += [f"--local-repository={name}={folder}" for name, folder in _stand_ins(repo).items()]
+    if package := variables.pop("BLCPERF_PACKAGE", ""):
+        command.append(f"--var=BLCPERF_PACKAGE={package}")
     given = {"BLCPERF_TEST_BIN": str(BIN), "BLCPERF_TEST_ARTIFACTS": str(artifacts), **variables}
     command += [f"--env={name}={value}" for name, value in given.items()]
     # act prints a job's summary when a step has ended; HOME holds its cache and the runner's work folders.

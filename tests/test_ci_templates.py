@@ -373,6 +373,26 @@ def test_github_the_matrix_gates_on_every_python(tmp_path: Path) -> None:
     assert sorted(path.name for path in run.artifacts.iterdir()) == ["blcperf-verdict-3.11", "blcperf-verdict-3.12"]
 
 
+@slow
+def test_github_installs_from_a_wheel_into_a_fresh_environment(tmp_path: Path) -> None:
+    """Nothing but Python is there: what the templates install is enough for every step."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "fresh"], check=True)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path / "wheels", ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    repo = ci_scratch.make(tmp_path / "repo", "harmless")
+    repo.git("remote", "add", "origin", "https://github.com/team/project")
+    init(repo, "github")
+    given = {"BLCPERF_PACKAGE": f"{wheel}[ci]", "BLCPERF_TEST_BIN": str(tmp_path / "fresh" / "bin")}
+    with serving(Platform()) as api:
+        given["GITHUB_API_URL"] = api.root
+        run = act(repo, "pull_request", pull_request(repo), GATE, tmp_path / "artifacts", **given)
+        assert api.asked("/repos/team/project/issues/7/labels")  # requests came with the extra
+    assert run.code == 0, run.log
+    assert "Successfully installed" in run.log
+    assert "blcperf: PASSED: 1 unchanged" in run.log
+
+
 # ---- executed by gitlab-ci-local
 
 MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event", "CI_MERGE_REQUEST_IID": "7"}
