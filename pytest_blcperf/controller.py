@@ -125,7 +125,6 @@ class Controller:
     @pytest.fixture(name="blcperf")
     def blcperf(self, request: pytest.FixtureRequest) -> ProfilingServiceFixture:
         """Start a service and profile a window of it: blcperf.start(...), blcperf.window(...)."""
-        backend, _ = probe.choose(self._settings.backend, self._settings.rate)
         node = request.node
 
         def keep(profile: Profile, seconds: float) -> None:
@@ -139,7 +138,7 @@ class Controller:
             hot = ", ".join(f"{one.name} {one.self_share or one.total_share:.0%}" for one in hottest(profile, 3))
             self._lines.append(f"window of {seconds:.2f} s in {label}: {profile.total_samples} samples; {hot}")
 
-        return ProfilingServiceFixture(backend, self._settings.rate, keep)
+        return ProfilingServiceFixture(self._settings.backend, self._settings.rate, keep)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

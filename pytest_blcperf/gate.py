@@ -13,7 +13,7 @@ from enum import Enum
 from pytest_blcperf.compare.blame import p_callers_grew
 from pytest_blcperf.compare.holm import adjust
 from pytest_blcperf.compare.trial import Hypothesis, Trial, differing, lockstep_trial, stored_trial, tests
-from pytest_blcperf.compare.verdicts import Findings, verdict
+from pytest_blcperf.compare.verdicts import Findings, joined, verdict
 from pytest_blcperf.model.comparison import BenchmarkComparison
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
 from pytest_blcperf.settings import Settings
@@ -78,10 +78,17 @@ def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]
 
     Lockstep: Holm over all candidates with the p-values of the confirmation launches alone, by which nothing was
     chosen. Stored: there are no fresh launches, so Holm over every hypothesis on the data there is. Improvements: Holm
-    over every hypothesis of the session on all data. The estimate shown beside a verdict is that of all launches.
+    over every hypothesis of the session on all data. The estimate shown beside a verdict is that of all launches. Where
+    instructions were counted, they are hypotheses too, on the data there is: counting again would give the same.
     """
-    findings = Findings(_adjusted(_accusations(trials)), _adjusted(_gains(trials)), alpha)
-    return tuple(verdict(trial, findings) for trial in trials)
+    every = [one for trial in trials for one in (trial, trial.counts) if one is not None]
+    findings = Findings(_adjusted(_accusations(every)), _adjusted(_gains(every)), alpha)
+    return tuple(
+        verdict(trial, findings)
+        if trial.counts is None
+        else joined(verdict(trial, findings), verdict(trial.counts, findings))
+        for trial in trials
+    )
 
 
 def identical(identifier: str, reason: str) -> BenchmarkVerdict:

@@ -242,9 +242,14 @@ OPTIONS: tuple[Option, ...] = (
         "backend",
         str,
         "auto",
-        "how profiles are taken: perf-signal (needs perf_event_open), timer (works everywhere, inclusive time only) "
+        "how profiles are taken: perf-bytecode, perf-trampoline (Python 3.12 on) or perf-signal (these need "
+        "perf_event_open), profiling.sampling (3.15) or py-spy (these read the process's memory), timer (works "
+        "everywhere, inclusive time only), callgrind (counts instructions under valgrind, exactly and slowly) "
         "(default: auto, the best that works here)",
-        choices=("auto", "perf-signal", "timer"),
+        choices=(
+            *("auto", "perf-bytecode", "perf-trampoline", "perf-signal"),
+            *("profiling.sampling", "py-spy", "timer", "callgrind"),
+        ),
     ),
     Option(
         "delay_start",

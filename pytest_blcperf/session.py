@@ -14,6 +14,7 @@ import pytest_blcperf
 from pytest_blcperf import gate
 from pytest_blcperf.base import Choice
 from pytest_blcperf.bench.base_side import base_tree, check_leaks
+from pytest_blcperf.bench.choose_backend import BackendChoice, Interpreter, choose_backend
 from pytest_blcperf.bench.discover import SideFindings, discover
 from pytest_blcperf.bench.interpreter import facts_of
 from pytest_blcperf.bench.launch import Failure
@@ -23,7 +24,7 @@ from pytest_blcperf.bench.scratch import scratch_folder
 from pytest_blcperf.bench.source_roots import source_roots
 from pytest_blcperf.bench.suite import Item, Suite
 from pytest_blcperf.bench.worker_process import Side
-from pytest_blcperf.capture import probe
+from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.compare import compare_benchmark
@@ -82,6 +83,7 @@ class Session:
         items = [item for item in self.suite.items if item.id not in found.failures]
         measurement = self._measurement([head], items, found, scratch)
         measurement.measure([item.id for item in items], self.settings.launches, LOOK)
+        self._count_instructions(measurement)
         outcome = self._outcome(found, measurement)
         outcome.run = self._run("head", head, measurement, 0)
         if choice is not None and choice.run is not None:
@@ -147,11 +149,16 @@ class Session:
         if candidates:
             self.tell(f"{_count(len(candidates), 'benchmark')} looked slower: confirming with fresh launches")
             measurement.measure(list(candidates), CONFIRM_LAUNCHES * self.settings.launches, CONFIRM)
+        self._count_instructions(measurement)
         ids = [item.id for item in measurement.items]
         return [
             gate.lockstep_trial(base, head, settings[id_], candidates.get(id_, ()))
             for id_, base, head in _both(measurement, ids)
         ]
+
+    def _count_instructions(self, measurement: Measurement) -> None:
+        if measurement.backend == CALLGRIND:
+            measurement.count_instructions([item.id for item in measurement.items])
 
     def _discover(self, sides: Sequence[Side], items: Sequence[Item], scratch: Path) -> list[SideFindings]:
         return discover(sides, items, scratch, self.settings.timeout, self.clock)
@@ -159,10 +166,15 @@ class Session:
     def _measurement(
         self, sides: Sequence[Side], items: Sequence[Item], found: SideFindings, scratch: Path
     ) -> Measurement:
-        backend, reason = probe.choose(self.settings.backend, self.settings.rate)
+        choice, tools = BackendChoice("", ""), {}
         if items:
-            self.tell(f"profiling backend {backend} ({reason})")
-        return Measurement(sides, items, self.settings, backend, scratch, self.clock, self.tell, found.codes)
+            interpreters = {side.python: Interpreter((side.python,), side.path) for side in sides}
+            choice = choose_backend(self.settings.backend, self.settings.rate, list(interpreters.values()))
+            tools = {python: choice.tools[one] for python, one in interpreters.items() if one in choice.tools}
+            self.tell(f"profiling backend {choice.backend} ({choice.reason})")
+        return Measurement(
+            sides, items, self.settings, choice.backend, scratch, self.clock, self.tell, found.codes, tools
+        )
 
     def _head(self, scratch: Path) -> Side:
         roots = source_roots(self.suite.root, self.settings.source_roots)

@@ -262,6 +262,11 @@ def _day(value: Any, source: str) -> date:
 
 
 def _check_conflicts(settings: Settings) -> None:
+    if settings.launches == 0 and settings.backend == "callgrind":
+        raise UsageError(
+            "--blcperf-launches=0 measures in this process, --blcperf-backend=callgrind in workers under valgrind",
+            "drop one of the two",
+        )
     if settings.launches == 0 and settings.baseline and settings.mode == "lockstep":
         raise UsageError(
             "--blcperf-launches=0 measures in this process and cannot gate against --blcperf-baseline in lockstep",

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "settings": {"errors", "options"},
     "model": {"errors"},
     "window": {"model"},
-    "target": BASICS,
+    "target": {*BASICS, "capture.perf_event", "symbols.elf"},
     "capture": {*BASICS, "target"},
     "symbols": {*BASICS, "target"},
     "store": {*BASICS, "bench.interpreter_facts"},

@@ -1,14 +1,27 @@
 """Exact call counts: the same numbers in every Python version."""
 
+import array
 import asyncio
+import collections
 import cProfile
 import functools
+import json
+import math
+import re
 import sys
 import threading
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from pytest_blcperf.capture.call_counts import count_calls
+from pytest_blcperf.bench.harvest import merge_counts
+from pytest_blcperf.bench.target import Target
+from pytest_blcperf.capture.c_functions import BUILTIN, CFunction
+from pytest_blcperf.capture.call_counts import CallCounts, count_calls
+from pytest_blcperf.capture.functions import Roots
+from pytest_blcperf.model.function import NATIVE, PYTHON
 
 
 def leaf():
@@ -252,3 +265,161 @@ def test_tracing_goes_on():
 def test_event_loops_count_coroutines_once():
     counts = count_calls(lambda: root(lambda: asyncio.run(main())), root.__code__)
     assert {name: here(counts)[name] for name in ("main", "pause", "leaf")} == {"main": 1, "pause": 3, "leaf": 3}
+
+
+# ---- C functions
+
+
+class Rows(list):
+    """A subclass: its `append` is that of `list`."""
+
+    def extend(self, rows):
+        super().extend(rows)
+
+
+WORD = re.compile("[a-z]+")
+
+
+def call_c(times=1):
+    rows = Rows()
+    for number in range(times):
+        rows.append(number)
+        list.append(rows, number)
+        bound = rows.append
+        bound(number)
+    rows.extend([1])
+    len(rows), max(*rows), sorted([2, 1], key=abs), [abs(number) for number in (1, -2)]
+    dict.fromkeys("ab"), "".join("a"), str.join(*["a", ["b"]]), rows.sort(**{"key": abs})
+    match = WORD.match
+    match("a"), WORD.match("b")
+    collections.deque().append(1)
+    math.sqrt(4), array.array("b").append(1)
+    next(iter([1])), next(generate(1))
+    list(map(len, "ab")), functools.partial(len, "a")(), Rows(), Counter
+    try:
+        len(1)
+    except TypeError:
+        len("")
+
+
+EXPECTED_C = {
+    "list.append": 9,
+    "list.extend": 1,
+    "list.sort": 1,
+    "len": 3,
+    "max": 1,
+    "sorted": 1,
+    "abs": 2,
+    "dict.fromkeys": 1,
+    "str.join": 2,
+    "re.Pattern.match": 2,
+    "collections.deque.append": 1,
+    "math.sqrt": 1,
+    "array.array.append": 1,
+    "iter": 1,
+    "next": 2,
+}
+
+
+def c_calls(counts: CallCounts) -> dict[str, int]:
+    """Calls of C functions by name."""
+    found = Counter()
+    for function, calls in counts.c_calls:
+        found[function.describe(Roots(()))[1]] += calls
+    return dict(found)
+
+
+def test_c_functions_are_counted_alike_in_every_version():
+    assert c_calls(count_calls(lambda: root(functools.partial(call_c, 3)), root.__code__)) == EXPECTED_C
+
+
+def test_c_functions_are_the_same_without_a_free_monitoring_tool():
+    if sys.version_info < (3, 12):
+        pytest.skip("sys.monitoring is there from Python 3.12 on")
+    taken = [tool for tool in range(6) if sys.monitoring.get_tool(tool) is None]
+    for tool in taken:
+        sys.monitoring.use_tool_id(tool, "test")
+    try:
+        counts = count_calls(lambda: root(functools.partial(call_c, 3)), root.__code__)
+    finally:
+        for tool in taken:
+            sys.monitoring.free_tool_id(tool)
+    assert c_calls(counts) == EXPECTED_C
+
+
+def test_c_functions_outside_the_root_do_not_count():
+    def run():
+        len("")
+        root(call_c)
+        abs(1)
+
+    counts = c_calls(count_calls(run, root.__code__))
+    assert (counts["len"], counts["abs"]) == (3, 2)
+
+
+def test_counting_does_not_count_itself():
+    counts = count_calls(lambda: len(""), None)
+    assert c_calls(counts) == {"len": 1}
+
+
+def test_c_functions_of_threads_count():
+    def target():
+        math.cos(1.0)
+
+    def start():
+        threads = [threading.Thread(target=target) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert c_calls(count_calls(lambda: root(start), root.__code__))["math.cos"] == 3
+
+
+def test_objects_are_not_kept_alive_by_their_methods():
+    gone = []
+
+    class Noisy(list):
+        def __del__(self):
+            gone.append(len(gone))
+
+    def run():
+        Noisy().append(1)
+        gone.append("after")
+
+    count_calls(lambda: root(run), root.__code__)
+    assert gone == [0, "after"]
+
+
+def test_names_of_c_functions_hold_the_module_and_files_no_interpreter():
+    roots = Roots((("/py/lib/python3.12/site-packages", "<site>/"), ("/py/lib/python3.12", "<stdlib>/")))
+    module = ModuleType("fast.speedups")
+    module.__file__ = "/py/lib/python3.12/site-packages/fast/speedups.cpython-312-x86_64-linux-gnu.so"
+    stable = ModuleType("stable")
+    stable.__file__ = "/py/lib/python3.12/site-packages/stable.abi3.so"
+    source = ModuleType("source")
+    source.__file__ = "/py/lib/python3.12/source.py"
+    strange = ModuleType("strange")
+    strange.__file__ = 5
+    described = [CFunction(owner, "scan").describe(roots) for owner in (module, stable, source, strange)]
+    assert described == [
+        ("<site>/fast/speedups.so", "fast.speedups.scan", 0, "", NATIVE),
+        ("<site>/stable.so", "stable.scan", 0, "", NATIVE),
+        (BUILTIN, "source.scan", 0, "", NATIVE),
+        (BUILTIN, "strange.scan", 0, "", NATIVE),
+    ]
+    assert CFunction(Rows, "append").describe(roots) == (BUILTIN, "list.append", 0, "", NATIVE)
+    assert CFunction(len, "len").describe(roots) == (BUILTIN, "len", 0, "", NATIVE)
+
+
+def test_a_target_counts_both_kinds_twice_and_names_them():
+    data = Target(call_c, "call_c", Roots.of(str(Path(__file__).parents[1]))).answer({"op": "count", "repeat": 2})
+    counts = merge_counts([json.loads(json.dumps(data))])
+    assert counts is not None
+    assert counts.deterministic
+    calls = {(count.function.file, count.function.name): count.calls for count in counts.calls}
+    assert calls["tests/test_capture_calls.py", "call_c"] == 1
+    assert calls[BUILTIN, "list.append"] == 3
+    assert calls[BUILTIN, "re.Pattern.match"] == 2
+    kinds = {count.function.name: count.function.kind for count in counts.calls}
+    assert (kinds["call_c"], kinds["list.append"]) == (PYTHON, NATIVE)

@@ -77,6 +77,16 @@ def test_unknown_or_common_fingerprints_match_nothing() -> None:
     assert match_functions(base, head).pairs == ()
 
 
+def test_functions_named_after_their_address_are_told_by_their_code() -> None:
+    base = [Function("lib.so", "+0x10", 0, "1"), Function("lib.so", "+0x20", 0, "2"), Function("lib.so", "+0x30")]
+    head = [Function("lib.so", "+0x10", 0, "2"), Function("lib.so", "+0x20", 0, "3"), Function("lib.so", "+0x30")]
+    match = match_functions(base, head)
+    assert match.pairs == ((base[1], head[0]),)
+    assert [function.name for function in match.only_base] == ["+0x10", "+0x30"]
+    same = [Function("lib.so", "+0x40", 0, "4")]
+    assert match_functions(same, same).pairs == ((same[0], same[0]),)
+
+
 def test_one_identity_is_merged_with_all_its_code() -> None:
     first, second = Function("a.py", "<lambda>", 0, "y"), Function("a.py", "<lambda>", 4, "x")
     (merged,) = merge([first, second, first])

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from measurements import FILE, benchmark, chosen, function, profile
 
-from pytest_blcperf.compare.compare import MOST_FUNCTIONS, compare_benchmark
+from pytest_blcperf.compare.compare import MOST_FUNCTIONS, compare_benchmark, sides
 from pytest_blcperf.compare.decide import below_margin, detectable, launches_needed, p_above, p_below, upper_change
-from pytest_blcperf.compare.explain import explain
+from pytest_blcperf.compare.explain import changed_calls, explain
 from pytest_blcperf.model.comparison import SELF, TOTAL, BenchmarkComparison, Estimate, FunctionComparison
-from pytest_blcperf.model.run import Benchmark
+from pytest_blcperf.model.function import NATIVE, Function
+from pytest_blcperf.model.run import Benchmark, Count, Counts
 from pytest_blcperf.settings import FunctionRule, Settings
 
 STACKS = {"leaf < mid < root": 300, "mid < root": 100, "other < root": 580, "cold < root": 20}
@@ -196,3 +197,38 @@ def test_what_could_be_seen_and_what_it_would_take() -> None:
     assert launches_needed(estimate, 12, 0.05, 0.001) == math.ceil(12 * (1.7959 * 0.02 / (math.log(1.05) - 0.02)) ** 2)
     assert launches_needed(Estimate(math.log(1.0501), 0.02, 11), 12, 0.05, 0.001) is None
     assert launches_needed(Estimate(0.09, 0.02, 11), 12, 0.05, 0.001) == 46
+
+
+APPEND = Function("<builtin>", "list.append", kind=NATIVE)
+SQRT = Function("<stdlib>/lib-dynload/math.so", "math.sqrt", kind=NATIVE)
+
+
+def counted(side: Benchmark, exact: bool = True, **calls: float) -> Benchmark:
+    """The benchmark with counts: of `leaf`, `mid` and so on, and of two functions in C."""
+    known = {"append": APPEND, "sqrt": SQRT}
+    counts = tuple(Count(known.get(name) or function(name), number) for name, number in calls.items())
+    return replace(side, counts=Counts(counts, exact))
+
+
+def test_functions_in_c_have_counts_and_no_share_and_change_nothing_else() -> None:
+    plain = compared(counted(benchmark(STACKS), leaf=2), counted(benchmark(STACKS), leaf=2))
+    base = counted(benchmark(STACKS), leaf=2, append=10)
+    head = counted(benchmark(STACKS), leaf=2, append=30, sqrt=1)
+    assert compared(base, head) == plain
+
+
+def test_a_function_in_c_is_not_changed_code_where_only_one_side_calls_it() -> None:
+    base, head = counted(benchmark(STACKS), leaf=2), counted(benchmark(STACKS), leaf=2, sqrt=1, added=1)
+    both = sides(base, head, phase=None, paired=True)
+    assert both is not None
+    changed = {pair.function.name: pair.code_changed for pair in both.pairs}
+    assert (changed["math.sqrt"], changed["added"], changed["leaf"]) == (None, True, False)
+
+
+def test_calls_that_changed_come_with_the_largest_difference_first() -> None:
+    base = counted(benchmark(STACKS), leaf=2, mid=5, append=10, gone=1)
+    head = counted(benchmark(STACKS), leaf=4, mid=5, append=30, sqrt=7)
+    changes = [(one.function.name, one.base, one.head) for one in changed_calls(base, head)]
+    assert changes == [("list.append", 10, 30), ("math.sqrt", 0, 7), ("leaf", 2, 4), ("gone", 1, 0)]
+    assert changed_calls(base, counted(head, exact=False, leaf=9)) == ()
+    assert changed_calls(benchmark(STACKS), head) == ()

@@ -9,7 +9,15 @@ import pytest
 import report_samples as samples
 from report_samples import PARSE, PUSH, RENDER, TOKENIZE, function, gate
 
-from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Explanation, FunctionVerdict, Outcome
+from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.verdict import (
+    BenchmarkVerdict,
+    CallChange,
+    Evidence,
+    Explanation,
+    FunctionVerdict,
+    Outcome,
+)
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.options import share as parse_share
 from pytest_blcperf.report import words
@@ -176,3 +184,12 @@ def test_changed_code_is_named_when_no_guilty_function_was_changed_itself() -> N
     # A guilty function that was changed needs no further suspects.
     changed = replace(unchanged, comparison=replace(unchanged.comparison, code_changed=True))
     assert not any(PARSE.name in remark for remark in words.remarks(replace(verdict, functions=(changed,))))
+
+
+def test_calls_that_changed_are_named_of_what_needs_explaining() -> None:
+    names = ("list.append", "len", "re.Pattern.match", "evil\n")
+    changes = tuple(CallChange(Function("<builtin>", name), 10, 20 + number) for number, name in enumerate(names))
+    verdict = replace(samples.regressed(), changed_calls=(CallChange(TOKENIZE, 36, 72), *changes))
+    told = "calls per iteration that changed: list.append 10 → 20, len 10 → 21, re.Pattern.match 10 → 22, 1 more"
+    assert told in words.remarks(verdict)
+    assert told not in words.remarks(replace(verdict, outcome=Outcome.UNCHANGED))

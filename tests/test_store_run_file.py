@@ -73,10 +73,15 @@ def refusal(path: Path, data: bytes) -> BaselineError:
     return caught.value
 
 
+def documents_of(data: bytes) -> dict[str, Any]:
+    """A file's JSON documents."""
+    return {name: json.loads(part) for name, part in members(data).items() if name.endswith(".json")}
+
+
 @pytest.fixture
 def documents() -> dict[str, Any]:
     """The sample's JSON documents, to be spoilt."""
-    return {name: json.loads(data) for name, data in members(SAMPLE.read_bytes()).items() if name.endswith(".json")}
+    return documents_of(SAMPLE.read_bytes())
 
 
 def spoilt(documents: dict[str, Any]) -> bytes:

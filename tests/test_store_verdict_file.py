@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,22 @@ from hypothesis import strategies as st
 from report_samples import HOSTILE, gate, patient, renamed
 
 from pytest_blcperf.errors import BaselineError
-from pytest_blcperf.model.verdict import GateVerdict
+from pytest_blcperf.model.verdict import CallChange, GateVerdict
 from pytest_blcperf.report import annotations, codequality, junit, markdown, sarif
 from pytest_blcperf.report.json import render
 from pytest_blcperf.store import verdict_file
 from pytest_blcperf.store.checked import MalformedError
 
+CALLS = replace(
+    samples.regressed(), changed_calls=(CallChange(samples.PUSH, 1.0, 2.5), CallChange(samples.PARSE, 0, 1))
+)
+
 
 def data() -> Any:
-    return json.loads(render(samples.everything()))
+    return json.loads(render(gate(*samples.everything().benchmarks, CALLS)))
 
 
-@pytest.mark.parametrize("verdict", [samples.everything(), gate(), gate(samples.not_compared())])
+@pytest.mark.parametrize("verdict", [samples.everything(), gate(CALLS), gate(), gate(samples.not_compared())])
 def test_what_was_rendered_comes_back_the_same(verdict: GateVerdict) -> None:
     text = render(verdict)
     assert render(verdict_file.parse(text.encode())) == text
@@ -38,8 +43,14 @@ def test_hostile_names_come_back_as_they_were(name: str) -> None:
     assert render(verdict_file.parse(text.encode())) == text
 
 
+def test_the_first_files_of_the_version_had_no_changed_calls() -> None:
+    older = json.loads(render(gate(CALLS)))
+    del older["benchmarks"][0]["changed_calls"]
+    assert render(verdict_file.parse(json.dumps(older).encode())) == render(gate(samples.regressed()))
+
+
 def test_unknown_members_are_left_alone() -> None:
-    more = data()
+    more = json.loads(render(samples.everything()))
     more["pull_request"] = 7
     more["benchmarks"][0]["later"] = {"a": [1]}
     assert render(verdict_file.parse(json.dumps(more).encode())) == render(samples.everything())
@@ -50,7 +61,7 @@ def test_unknown_members_are_left_alone() -> None:
     [
         (("schema",), "blcperf.verdict/2", "schema 'blcperf.verdict/2', and this release reads blcperf.verdict/1"),
         (("failed",), False, "failed is False, but its benchmarks say True"),
-        (("compared",), 0, "compared is 0, but its benchmarks say 7"),
+        (("compared",), 0, "compared is 0, but its benchmarks say 8"),
         (("counts", "unchanged"), 9, "counts.unchanged is 9, but its benchmarks say 2"),
         (("benchmarks", 0, "fails"), False, "benchmarks[0].fails contradicts the outcome regressed"),
         (("benchmarks", 0, "outcome"), "fine", "benchmarks[0].outcome: 'fine' is not one of the known words"),

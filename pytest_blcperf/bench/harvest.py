@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from pytest_blcperf.bench.instructions import Counted
 from pytest_blcperf.bench.lockstep import SideData
+from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Benchmark, Count, Counts, Launch
+from pytest_blcperf.model.run import Benchmark, Count, Counts, InstructionLaunch, Instructions, Launch
 from pytest_blcperf.model.warning import Warning
 
 
@@ -37,6 +39,7 @@ class BenchmarkHarvest:
     launches: list[Launch] = field(default_factory=list)
     _profiles: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     _counts: list[Mapping[str, Any]] = field(default_factory=list)
+    _instructions: list[tuple[int, int, Counted]] = field(default_factory=list)
 
     def add(self, conditions: Conditions, data: SideData) -> None:
         """Take in one launch."""
@@ -48,6 +51,10 @@ class BenchmarkHarvest:
         if data.counts is not None:
             self._counts.append(data.counts)
 
+    def add_instructions(self, index: int, hash_seed: int, counted: Counted) -> None:
+        """Take in one launch under callgrind."""
+        self._instructions.append((index, hash_seed, counted))
+
     def benchmark(self, *warnings: Warning | None) -> Benchmark:
         """Everything so far as a benchmark of a run, with `warnings` added to the capture's own."""
         return Benchmark(
@@ -58,6 +65,7 @@ class BenchmarkHarvest:
             launches=tuple(self.launches),
             profile=merge_profiles(self._profiles),
             counts=merge_counts(self._counts),
+            instructions=merge_instructions(self._instructions, self.id.split("::", 1)[-1]),
             group=self.extra.get("group"),
             params=self.extra.get("params", {}),
             extra_info=self.extra.get("extra_info", {}),
@@ -70,17 +78,22 @@ class BenchmarkHarvest:
 
 
 def _function(entry: Iterable[Any]) -> Function:
-    file, name, line, fingerprint = entry
-    return Function(str(file), str(name), int(line), str(fingerprint))
+    file, name, line, fingerprint, *kind = entry
+    return Function(str(file), str(name), int(line), str(fingerprint), *map(str, kind))
 
 
 def merge_profiles(profiles: Iterable[tuple[int, Mapping[str, Any]]]) -> Profile | None:
-    """Profiles of several launches, as workers send them, interned into one; None when there are none."""
+    """Profiles of several launches, as workers send them, interned into one; None when there are none.
+
+    What could not be taken is left out.
+    """
     functions: dict[Function, int] = {}
     stacks: dict[tuple[int, ...], int] = {}
     rows: dict[tuple[int, int], tuple[float, int]] = {}
     backend, self_time = "", True
     for launch, profile in profiles:
+        if profile.get("refused"):
+            continue
         backend, self_time = profile["backend"], self_time and profile["self_time"]
         numbers = [functions.setdefault(_function(entry), len(functions)) for entry in profile["functions"]]
         columns = zip(profile["stacks"], profile["weight"], profile["count"], strict=True)
@@ -117,6 +130,38 @@ def merge_counts(counted: Iterable[Mapping[str, Any]]) -> Counts | None:
     seen = {function: None for calls in passes for function in calls}
     mean = tuple(Count(function, sum(calls.get(function, 0) for calls in passes) / len(passes)) for function in seen)
     return Counts(mean, deterministic=len(passes) > 1 and all(calls == passes[0] for calls in passes))
+
+
+def merge_instructions(counted: Sequence[tuple[int, int, Counted]], name: str) -> Instructions | None:
+    """Launches under callgrind, as (index, hash seed, what was counted), gathered; None when there are none.
+
+    A stack without functions is the benchmark `name` itself: a C function, or the interpreter's work between calls.
+    """
+    if not counted:
+        return None
+    functions: dict[Function, int] = {}
+    stacks: dict[tuple[int, ...], int] = {}
+    rows: dict[tuple[int, int], float] = {}
+    for index, _, one in counted:
+        for stack, cost in one.stacks.items():
+            numbers = tuple(
+                functions.setdefault(each, len(functions)) for each in stack or (Function("<benchmark>", name),)
+            )
+            place = index, stacks.setdefault(numbers, len(stacks))
+            rows[place] = rows.get(place, 0.0) + cost
+    weight = np.array(list(rows.values()), np.float64)
+    return Instructions(
+        launches=tuple(InstructionLaunch(index, seed, one.iterations, one.counts) for index, seed, one in counted),
+        profile=Profile(
+            functions=tuple(functions),
+            stacks=tuple(stacks),
+            launch=np.array([launch for launch, _ in rows], np.int64),
+            stack=np.array([stack for _, stack in rows], np.int64),
+            weight=weight,
+            samples=np.ceil(weight).astype(np.int64),
+            backend=CALLGRIND,
+        ),
+    )
 
 
 def _profile_warnings(profiles: Iterable[Mapping[str, Any]]) -> list[Warning]:

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_blcperf.bench.guard import Guard
-from pytest_blcperf.bench.lockstep import Plan, SideData, drive
+from pytest_blcperf.bench.lockstep import Plan, Requester, SideData, drive
 from pytest_blcperf.bench.worker_process import Side, TargetRaised, WorkerLost, WorkerProcess
+
+Conduct = Callable[[Sequence[Requester], Plan, int, Callable[[], float]], tuple[list[SideData], int]]
+"""Takes the sides through one benchmark, as `lockstep.drive` does."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,14 @@ def run_launch(
     timeout: float,
     clock: Callable[[], float],
     record_files: bool = False,
+    conduct: Conduct = drive,
 ) -> LaunchData:
     """Take one worker a side through the benchmarks of `plans`, in its order.
 
-    A plan of None means: run the test with a single call, measure nothing (that is how benchmarks are discovered).
-    Whatever a worker does, this comes back: a worker that is lost ends its launch, and the failure stands at the
-    benchmark it was at; benchmarks after it are in neither `measured` nor `failures`.
+    `conduct` makes the requests, those of a measurement unless told otherwise. A plan of None means: run the test with
+    a single call, measure nothing (that is how benchmarks are discovered). Whatever a worker does, this comes back: a
+    worker that is lost ends its launch, and the failure stands at the benchmark it was at; benchmarks after it are in
+    neither `measured` nor `failures`.
     """
     launch = LaunchData([SideLaunch() for _ in sides])
     with ExitStack() as stack:
@@ -74,7 +79,7 @@ def run_launch(
         for nodeid, plan in plans.items():
             start = clock()
             try:
-                _one_benchmark(conversations, nodeid, plan, seed=seed, clock=clock, launch=launch)
+                _one_benchmark(conversations, nodeid, plan, seed=seed, clock=clock, launch=launch, conduct=conduct)
             finally:
                 launch.seconds[nodeid] = clock() - start
             if any(conversation.lost for conversation in conversations):
@@ -93,11 +98,12 @@ def _one_benchmark(
     seed: int,
     clock: Callable[[], float],
     launch: LaunchData,
+    conduct: Conduct,
 ) -> None:
     ready = [conversation.until_ready(nodeid) for conversation in conversations]
     if plan is not None and all(answer is not None for answer in ready):
         try:
-            launch.measured[nodeid], launch.iterations[nodeid] = drive(conversations, plan, seed, clock)
+            launch.measured[nodeid], launch.iterations[nodeid] = conduct(conversations, plan, seed, clock)
         except (TargetRaised, WorkerLost):
             launch.measured.pop(nodeid, None)
     for conversation in conversations:

@@ -9,10 +9,15 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pytest_blcperf.capture.backends import OUTSIDE
+from pytest_blcperf.errors import BlcperfError
 from pytest_blcperf.model.run import Round
 from pytest_blcperf.window.warm_up import WarmUp
+
+if TYPE_CHECKING:
+    from pytest_blcperf.bench.outside import OutsideTools
 
 ROUND_NS = 6_000_000
 """Aimed-at length of a round. 5 ms rounds beat 19 and 75 ms at equal CPU time (notes: statistics)."""
@@ -42,6 +47,8 @@ class Plan:
     iterations: int | None = None
     """Iterations a round; None finds it."""
     cpus: tuple[int, ...] | None = None
+    tools: tuple[OutsideTools, ...] = ()
+    """By side, what backends need that look from outside."""
 
 
 @dataclass
@@ -51,6 +58,8 @@ class SideData:
     rounds: list[Round] = field(default_factory=list)
     profile: Mapping[str, Any] | None = None
     counts: Mapping[str, Any] | None = None
+    instructions: Mapping[str, Any] | None = None
+    """What `InstructionCounter.count` gave, in a launch under callgrind."""
 
 
 def drive(sides: Sequence[Requester], plan: Plan, seed: int, clock: Callable[[], float]) -> tuple[list[SideData], int]:
@@ -121,19 +130,81 @@ def _profile(
     """Profiled sweeps until each side has had the window's length of CPU time, which is what samples come from.
 
     At least one; no more once `seconds` are over, or three times what an undisturbed benchmark takes: one that waits
-    has little CPU time to give.
+    has little CPU time to give. A side that cannot be profiled has no profile, but a warning.
     """
-    for side in sides:
-        side.request("profile-open", backend=plan.backend, rate=plan.rate)
+    profiles = [_open_profile(side, plan, number) for number, side in enumerate(sides)]
     end = clock() + min(seconds, 3 * plan.profile_window * len(sides))
     profiled_ns = [0] * len(sides)
     for order in _sweeps(len(sides), generator):
         for index in order:
-            profiled_ns[index] += sides[index].request("profile-round", iterations=iterations)["cpu"]
+            profiled_ns[index] += profiles[index].round(iterations)
         if min(profiled_ns) >= plan.profile_window * 1e9 or clock() >= end:
             break
-    for index, side in enumerate(sides):
-        data[index].profile = side.request("profile-close")
+    for index, profile in enumerate(profiles):
+        data[index].profile = _closed(profile, plan.backend)
+
+
+class _SideProfile(Protocol):
+    """A profile of one side, being taken."""
+
+    def round(self, iterations: int) -> int:
+        """One profiled round: its CPU time in ns."""
+
+    def close(self) -> Mapping[str, Any]:
+        """The profile, as `target.profile_data` gives it. Raises BlcperfError."""
+
+
+@dataclass(frozen=True)
+class _InsideProfile:
+    """Taken by a sampler in the side's own process."""
+
+    side: Requester
+
+    def round(self, iterations: int) -> int:
+        return int(self.side.request("profile-round", iterations=iterations)["cpu"])
+
+    def close(self) -> Mapping[str, Any]:
+        return self.side.request("profile-close")
+
+
+@dataclass(frozen=True)
+class _NoProfile:
+    """Of a side that cannot be profiled: its rounds run all the same, since the other side's do."""
+
+    side: Requester
+    error: BlcperfError
+
+    def round(self, iterations: int) -> int:
+        return int(self.side.request("round", iterations=iterations)["cpu"])
+
+    def close(self) -> Mapping[str, Any]:
+        raise self.error
+
+
+def _open_profile(side: Requester, plan: Plan, number: int) -> _SideProfile:
+    if plan.backend not in OUTSIDE:
+        side.request("profile-open", backend=plan.backend, rate=plan.rate)
+        return _InsideProfile(side)
+    # Not at import: it brings numpy and the symbol tables.
+    from pytest_blcperf.bench.outside import OutsideProfile
+
+    try:
+        return OutsideProfile(side, plan.backend, plan.rate, plan.tools[number])
+    except BlcperfError as error:
+        return _NoProfile(side, error)
+
+
+def _closed(profile: _SideProfile, backend: str) -> Mapping[str, Any]:
+    try:
+        return profile.close()
+    except BlcperfError as error:
+        return no_profile(backend, error)
+
+
+def no_profile(backend: str, error: BlcperfError) -> dict[str, Any]:
+    """In place of a profile that could not be taken: nothing but a warning."""
+    warning = ["no-profile", f"{backend} gave no profile: {error.message} ({error.hint})"]
+    return {"backend": backend, "refused": True, "lost": 0, "throttled": 0, "warnings": [warning]}
 
 
 def _sweeps(sides: int, generator: random.Random) -> Iterator[list[int]]:

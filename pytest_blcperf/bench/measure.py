@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_blcperf.bench.cpus import allowed_cpus
 from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
+from pytest_blcperf.bench.instructions import Counted, launch_under_callgrind
 from pytest_blcperf.bench.launch import Failure, LaunchData, run_launch
 from pytest_blcperf.bench.lockstep import Plan, SideData
+from pytest_blcperf.bench.outside import OutsideTools
 from pytest_blcperf.bench.suite import Item
 from pytest_blcperf.bench.worker_process import Side
+from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.settings import Settings
@@ -24,6 +27,9 @@ benchmarks get this far, and a window is cheaper than another launch."""
 
 COUNTED_LAUNCHES = 2
 """The counting pass runs in this many launches, under different hash seeds: exact counts do not depend on them."""
+
+INSTRUCTION_LAUNCHES = 3
+"""Launches under callgrind, each with a hash seed of its own, the same on both sides."""
 
 LOOK_SHARE = 0.55
 """Part of a benchmark's time budget that screening may spend; the rest is for the confirmation."""
@@ -44,6 +50,8 @@ class Measurement:
     clock: Callable[[], float]
     tell: Callable[[str], None]
     codes: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, OutsideTools] = field(default_factory=dict)
+    """By interpreter, what backends need that look from outside."""
     failures: dict[str, dict[str, Failure]] = field(default_factory=dict)
     """Id → side name → why it gave nothing; such a benchmark takes part in no further launch."""
     reports: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
@@ -60,6 +68,7 @@ class Measurement:
         self._spent = dict.fromkeys(self._items, 0.0)
         self._iterations: dict[str, int] = {}
         self._short: dict[str, Warning] = {}
+        self._uncounted: dict[str, Warning] = {}
         self._random = random.Random()
 
     def measure(self, ids: Sequence[str], launches: int, phase: str) -> None:
@@ -77,10 +86,37 @@ class Measurement:
             self._launch([identifier for identifier in pending if self._items[identifier].lockstep], conditions)
             self._launch_one_after_the_other(alternating, conditions)
 
+    def count_instructions(self, ids: Sequence[str]) -> None:
+        """Add launches under callgrind for those of `ids` that have not failed, one side after the other.
+
+        What cannot be counted gets a warning, and its times are judged all the same.
+        """
+        ids = [identifier for identifier in ids if identifier not in self.failures]
+        plans: dict[str, Plan | None] = {}
+        for identifier in ids:
+            plan = self._plan(identifier, Conditions(0, LOOK, 0, None), ())
+            seconds = self._items[identifier].settings.max_time / INSTRUCTION_LAUNCHES
+            plans[self._items[identifier].nodeid] = replace(plan, seconds=seconds)
+        for index in range(INSTRUCTION_LAUNCHES if ids else 0):
+            benchmarks = f"{len(ids)} benchmark{'s'[: len(ids) != 1]}"
+            self.tell(f"callgrind launch {index + 1} of {INSTRUCTION_LAUNCHES}: {benchmarks}")
+            seed = self._random.randrange(1, 2**32 - 1)
+            for number, side in enumerate(self.sides):
+                found = launch_under_callgrind(
+                    side, plans, seed=seed, scratch=self.scratch, timeout=self.settings.timeout, clock=self.clock
+                )
+                for identifier in ids:
+                    counted = found[self._items[identifier].nodeid]
+                    if isinstance(counted, Counted):
+                        self._harvests[identifier][number].add_instructions(index, seed, counted)
+                    else:
+                        text = f"instructions of the {side.name} were not counted: {counted}"
+                        self._uncounted.setdefault(identifier, Warning("instructions-missing", text))
+
     def benchmarks(self, side: int) -> dict[str, Benchmark]:
         """What the launches gave so far, by id, for one side."""
         return {
-            identifier: harvests[side].benchmark(self._short.get(identifier))
+            identifier: harvests[side].benchmark(self._short.get(identifier), self._uncounted.get(identifier))
             for identifier, harvests in self._harvests.items()
             if harvests[side].launches and identifier not in self.failures
         }
@@ -133,7 +169,7 @@ class Measurement:
         return Conditions(index, phase, seed, cpus[index % len(cpus)] if cpus else None)
 
     def _run(self, sides: Sequence[Side], ids: Sequence[str], conditions: Conditions) -> LaunchData:
-        plans: dict[str, Plan | None] = {self._items[i].nodeid: self._plan(i, conditions) for i in ids}
+        plans: dict[str, Plan | None] = {self._items[i].nodeid: self._plan(i, conditions, sides) for i in ids}
         start = self.clock()
         launch = run_launch(
             sides,
@@ -148,19 +184,26 @@ class Measurement:
             self._spent[identifier] += launch.seconds.get(self._items[identifier].nodeid, 0.0) + max(0.0, start_up)
         return launch
 
-    def _plan(self, identifier: str, conditions: Conditions) -> Plan:
+    def _plan(self, identifier: str, conditions: Conditions, sides: Sequence[Side]) -> Plan:
         settings = self._items[identifier].settings
         return Plan(
             rounds=settings.rounds,
             delay=settings.delay_start,
-            profile_window=settings.profile_window * (CONFIRM_WINDOWS if conditions.phase == CONFIRM else 1),
+            profile_window=self._window(settings, conditions.phase),
             backend=self.backend,
             rate=settings.rate,
             count=conditions.index < COUNTED_LAUNCHES,
             seconds=settings.max_time / (3 * max(1, settings.launches)),
             iterations=self._iterations.get(identifier),
             cpus=None if conditions.cpu is None else (conditions.cpu,),
+            tools=tuple(self.tools.get(side.python, OutsideTools((side.python,))) for side in sides),
         )
+
+    def _window(self, settings: Settings, phase: str) -> float:
+        """Seconds to profile; none where callgrind tells of functions."""
+        if self.backend == CALLGRIND:
+            return 0.0
+        return settings.profile_window * (CONFIRM_WINDOWS if phase == CONFIRM else 1)
 
     def _take(self, identifier: str, conditions: Conditions, data: Sequence[SideData]) -> None:
         for harvest, one in zip(self._harvests[identifier], data, strict=True):

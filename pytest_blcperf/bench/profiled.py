@@ -19,7 +19,9 @@ from typing import Any
 from pytest_blcperf.bench.channel import Channel, ChannelClosed
 from pytest_blcperf.bench.target import profile_data
 from pytest_blcperf.capture import probe
+from pytest_blcperf.capture.backends import OUTSIDE
 from pytest_blcperf.capture.functions import Roots
+from pytest_blcperf.capture.observed import Observed
 from pytest_blcperf.capture.samples import Sampler
 from pytest_blcperf.errors import BlcperfError
 
@@ -36,13 +38,14 @@ class Control:
         self._channel = channel
         self._roots = roots
         self._sampler: Sampler | None = None
+        self._observed: Observed | None = None
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """One request, one answer."""
         try:
             request = self._channel.receive(timeout=5)
             try:
-                answer = self._open(request) if request["op"] == "open" else self._close(request)
+                answer = {"open": self._open, "close": self._close, "describe": self._describe}[request["op"]](request)
             except BlcperfError as error:
                 answer = {"op": "refused", "message": error.message, "hint": error.hint}
             self._channel.send(answer)
@@ -50,16 +53,31 @@ class Control:
             return
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["backend"] in OUTSIDE:
+            self._observed = Observed(request["backend"], run.__code__)
+            self._observed.begin_round()
+            return {"op": "opened", **self._observed.facts()}
         self._sampler = probe.open_sampler(request["backend"], int(request["rate"]))
         self._sampler.open(run.__code__)
         return {"op": "opened"}
 
     def _close(self, request: dict[str, Any]) -> dict[str, Any]:
+        start, end = int(request["start"]), int(request["end"])
+        if self._observed is not None:
+            self._observed.add_window(start, end)
+            self._observed.end_round()
+            return {"op": "profile", **self._observed.finish(), "target": "program"}
         if self._sampler is None:
             return {"op": "refused", "message": "no profile is being taken", "hint": ""}
         sampler, self._sampler = self._sampler, None
-        sampler.add_window(int(request["start"]), int(request["end"]))
+        sampler.add_window(start, end)
         return {"op": "profile", **profile_data(sampler.finish(), "program", self._roots)}
+
+    def _describe(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._observed is None:
+            return {"op": "refused", "message": "no profile is being taken", "hint": ""}
+        observed, self._observed = self._observed, None
+        return {"op": "described", "functions": observed.describe(request["indices"], self._roots)}
 
 
 def run(arguments: list[str]) -> None:

@@ -10,11 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_blcperf.bench.channel import ChannelClosed, ChannelTimeout, pair
 from pytest_blcperf.bench.profiled import FD_VARIABLE, SIGNAL
+from pytest_blcperf.capture.backends import OUTSIDE
 from pytest_blcperf.errors import TargetError, UsageError
+
+if TYPE_CHECKING:
+    from pytest_blcperf.bench.outside import OutsideTools
 
 _PATIENCE = 10.0
 
@@ -27,6 +31,14 @@ class WindowPlan:
     duration: float | None
     backend: str
     rate: int
+    tools: OutsideTools | None = None
+
+
+class Interval(NamedTuple):
+    """From `start` to `end`, ns of `time.perf_counter_ns`."""
+
+    start: int
+    end: int
 
 
 @dataclass
@@ -42,6 +54,7 @@ class Service(subprocess.Popen[Any]):
 
     def __init__(self, command: Sequence[str], **arguments: Any) -> None:
         program = _python_program(command)
+        self.python = program[0]
         self._channel, theirs = pair()
         environment = dict(arguments.pop("env", None) or os.environ)
         package = str(Path(__file__).resolve().parents[2])
@@ -70,20 +83,34 @@ class Service(subprocess.Popen[Any]):
         """
         raw = RawWindow()
         start = time.perf_counter_ns()
-        self._ask({"op": "open", "backend": plan.backend, "rate": plan.rate}, "opened")
-        try:
-            yield raw
-        finally:
-            opens = start + int(plan.delay * 1e9)
-            closes = time.perf_counter_ns()
-            if plan.duration is not None:
-                closes = min(closes, opens + int(plan.duration * 1e9))
-            answer = self._ask({"op": "close", "start": min(opens, closes), "end": closes}, "profile")
-        if closes <= opens:
+        opened = self._ask({"op": "open", "backend": plan.backend, "rate": plan.rate}, "opened")
+        opens = start + int(plan.delay * 1e9)
+        with ExitStack() as undo:
+            instrument = None
+            if plan.backend in OUTSIDE:
+                # Not at import: it brings numpy and the symbol tables.
+                from pytest_blcperf.bench import outside
+
+                instrument = outside.instrument(opened, plan.rate, plan.tools or outside.OutsideTools((self.python,)))
+                undo.callback(instrument.close)
+            try:
+                yield raw
+            finally:
+                window = _closed_now(opens, plan.duration)
+                if instrument is None:
+                    answer: Mapping[str, Any] = self._close(window)
+                else:
+                    side = _ServiceSide(self, window)
+                    windows = [(window.start, window.end)]
+                    answer = outside.finished(instrument, side, plan.backend, plan.rate, windows)
+        if window.end <= window.start:
             raise UsageError(
                 f"the window opens after {plan.delay:g} s, but the block had ended by then", "drive the load for longer"
             )
-        raw.data, raw.seconds = answer, (closes - opens) / 1e9
+        raw.data, raw.seconds = answer, (window.end - window.start) / 1e9
+
+    def _close(self, window: Interval) -> dict[str, Any]:
+        return self._ask({"op": "close", "start": window.start, "end": window.end}, "profile")
 
     def _ask(self, request: dict[str, Any], expected: str) -> dict[str, Any]:
         if self.poll() is not None:
@@ -114,6 +141,27 @@ class Service(subprocess.Popen[Any]):
                 f"process {self.pid} answered {message['op']!r} instead of {op!r}", "report this as a bug"
             )
         return message
+
+
+class _ServiceSide:
+    """A service, asked as a worker is."""
+
+    def __init__(self, service: Service, window: Interval) -> None:
+        self._service = service
+        self._window = window
+
+    def request(self, op: str, **arguments: Any) -> Mapping[str, Any]:
+        """The two requests that end a profile."""
+        if op == "profile-close":
+            return self._service._close(self._window)
+        return self._service._ask({"op": "describe", **arguments}, "described")
+
+
+def _closed_now(start: int, duration: float | None) -> Interval:
+    end = time.perf_counter_ns()
+    if duration is not None:
+        end = min(end, start + int(duration * 1e9))
+    return Interval(min(start, end), end)
 
 
 def _python_program(command: Sequence[str]) -> list[str]:

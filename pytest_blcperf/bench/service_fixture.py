@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pytest_blcperf.capture.backends import TRAMPOLINE
 from pytest_blcperf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class ProfilingServiceFixture(ServiceFixture):
     def window(
         self, process: subprocess.Popen[Any], *, delay: float = 0.0, duration: float | None = None
     ) -> Iterator[Window]:
-        """See `ServiceFixture`. Raises UsageError, TargetError."""
+        """See `ServiceFixture`. Raises UsageError, TargetError, PermissionDenied."""
+        from pytest_blcperf.bench.choose_backend import Interpreter, choose_backend
         from pytest_blcperf.bench.harvest import merge_profiles
         from pytest_blcperf.bench.service import Service, WindowPlan
 
@@ -74,7 +76,11 @@ class ProfilingServiceFixture(ServiceFixture):
                 "process = blcperf.start([sys.executable, '-m', 'service']); with blcperf.window(process): …",
             )
         window = Window()
-        with process.profiled(WindowPlan(delay, duration, self._backend, self._rate)) as raw:
+        # A service has called its main loop before the window opens, and what is running gets no stub.
+        interpreter = Interpreter((process.python,))
+        choice = choose_backend(self._backend, self._rate, [interpreter], skip=[TRAMPOLINE])
+        tools = choice.tools.get(interpreter)
+        with process.profiled(WindowPlan(delay, duration, choice.backend, self._rate, tools)) as raw:
             yield window
         window.profile = merge_profiles([(0, raw.data)])
         if window.profile is not None:

@@ -12,14 +12,19 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf.bench.fixture import call_once
 from pytest_blcperf.capture import probe
+from pytest_blcperf.capture.backends import OUTSIDE
 from pytest_blcperf.capture.call_counts import count_calls
 from pytest_blcperf.capture.functions import Roots, describe
+from pytest_blcperf.capture.observed import Observed
 from pytest_blcperf.capture.samples import Sampler, Samples
+from pytest_blcperf.errors import BlcperfError
+
+if TYPE_CHECKING:
+    from pytest_blcperf.capture.callgrind import InstructionCounter
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -51,6 +56,7 @@ class Target:
         self.rounds: list[tuple[int, int, int]] = []
         """Timed rounds so far: iterations, CPU ns, wall ns."""
         self._sampler: Sampler | None = None
+        self._observed: Observed | None = None
 
     def answer(self, request: Request) -> Answer:
         """Do what one request asks. What the callable raises comes through; the sampler is closed first."""
@@ -66,6 +72,8 @@ class Target:
         sampler, self._sampler = self._sampler, None
         if sampler is not None:
             sampler.finish()
+        if self._observed is not None:
+            self._observed.close(silent=False)
         gc.unfreeze()
 
     def last_call(self) -> tuple[object, list[tuple[int, int, int]]]:
@@ -126,28 +134,81 @@ class Target:
         return {"pinned": True}
 
     def _on_profile_open(self, request: Request) -> Answer:
+        if request["backend"] in OUTSIDE:
+            try:
+                self._observed = Observed(request["backend"], run_iterations.__code__)
+            except BlcperfError as error:
+                # Of no concern to the benchmark, which is measured all the same.
+                return {"refused": error.message, "hint": error.hint}
+            return self._observed.facts()
         self._sampler = probe.open_sampler(request["backend"], int(request["rate"]))
         self._sampler.open(run_iterations.__code__)
         return {"backend": self._sampler.name}
 
     def _on_profile_round(self, request: Request) -> Answer:
+        if self._observed is not None:
+            return self._observed_round(int(request["iterations"]), self._observed)
         assert self._sampler is not None
         cpu, wall = self._round(int(request["iterations"]), self._sampler.add_window)
         return {"cpu": cpu, "wall": wall}
 
+    def _observed_round(self, iterations: int, observed: Observed) -> Answer:
+        observed.begin_round()
+        try:
+            cpu, wall = self._round(iterations, observed.add_window)
+        finally:
+            windows = observed.end_round()
+        return {"cpu": cpu, "wall": wall, "windows": windows}
+
     def _on_profile_close(self, _request: Request) -> Answer:
+        if self._observed is not None:
+            return {**self._observed.finish(), "target": self.name}
         assert self._sampler is not None
         sampler, self._sampler = self._sampler, None
         return profile_data(sampler.finish(), self.name, self._roots)
 
+    def _on_profile_describe(self, request: Request) -> Answer:
+        """The functions that were seen from outside; the last request of a profile."""
+        assert self._observed is not None
+        observed, self._observed = self._observed, None
+        return {"functions": observed.describe(request["indices"], self._roots)}
+
     def _on_count(self, request: Request) -> Answer:
         """Calls per iteration, `repeat` times over, so that the controller can see whether they are the same."""
         passes = []
-        codes: dict[CodeType, int] = {}
+        functions: dict[tuple[str | int, ...], int] = {}
         for _ in range(int(request["repeat"])):
             counted = count_calls(lambda: self._round(1), run_iterations.__code__)
-            passes.append([[codes.setdefault(code, len(codes)), calls] for code, calls in counted.items()])
-        return {"functions": [describe(code, self._roots) for code in codes], "passes": passes}
+            described: list[tuple[tuple[str | int, ...], int]] = [
+                (describe(code, self._roots), calls) for code, calls in counted.items()
+            ]
+            described += [(function.describe(self._roots), calls) for function, calls in counted.c_calls]
+            passes.append([[functions.setdefault(one, len(functions)), calls] for one, calls in described])
+        return {"functions": list(functions), "passes": passes}
+
+    def _on_instructions(self, request: Request) -> Answer:
+        """Instructions of some iterations, where this process runs under callgrind."""
+        from pytest_blcperf.capture.callgrind import InstructionCounter
+
+        counter = InstructionCounter(self._roots)
+        run = partial(self._instructions, counter)
+        return counter.count(run, run_iterations.__code__, int(request["iterations"]), int(request["repeat"]))
+
+    def _instructions(self, counter: InstructionCounter, iterations: int) -> int:
+        if self._setup is None or not iterations:
+            counter.start()
+            run_iterations(self._call, iterations)
+            counter.stop()
+            return 1
+        for _ in repeat(None, iterations):
+            args, kwargs = self._setup()
+            call = partial(self._call, *args, **kwargs)
+            counter.start()
+            run_iterations(call, 1)
+            counter.stop()
+            if self._teardown is not None:
+                self._teardown(*args, **kwargs)
+        return iterations
 
 
 def profile_data(samples: Samples, target: str, roots: Roots) -> Answer:

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,10 @@ class Side:
     forbidden_root: str | None = None
     """A tree this side must import nothing from: the head's, for the base."""
     folder_on_path: bool = False
+    prefix: tuple[str, ...] = ()
+    """What the worker's command line begins with: a program that runs it, in the same process."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Added to its environment."""
 
 
 class WorkerProcess:
@@ -78,7 +82,7 @@ class WorkerProcess:
                 undo.callback(self._channel.close)
                 with theirs, self._log.open("wb") as log:
                     self._process = subprocess.Popen(
-                        [side.python, "-m", "pytest_blcperf.bench.worker"],
+                        [*side.prefix, side.python, "-m", "pytest_blcperf.bench.worker"],
                         cwd=side.folder,
                         env=_environment(side, seed, theirs.fileno(), self._temporary),
                         stdin=subprocess.DEVNULL,
@@ -225,6 +229,7 @@ def _environment(side: Side, seed: int, fd: int, temporary: Path) -> dict[str, s
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(temporary),
             "BLCPERF_SIDE": side.name,
+            **side.variables,
             FD_VARIABLE: str(fd),
         }
     )

@@ -1,10 +1,15 @@
-"""Exact calls of every Python function, by `sys.monitoring` from Python 3.12 on and by `sys.setprofile` before.
+"""Exact calls of every function, by `sys.monitoring` from Python 3.12 on and by `sys.setprofile` before.
 
-What counts: the start of a Python function, lambda, class body or generator. Resuming a generator or coroutine is not a
-call; starting it is, so one that is made and never run counts nothing. C functions are not counted. Comprehensions are
-functions of their own up to Python 3.11 (`<listcomp>`) and part of their function from 3.12 on, with that exception the
-numbers are the same in all versions. Threads that are started through `threading` during the run count as well, from
-their first Python function after the start-up code; threads that were there before do not.
+What counts: the start of a Python function, lambda, class body or generator, and the call of a C function by Python
+code. Resuming a generator or coroutine is not a call; starting it is, so one that is made and never run counts nothing.
+Comprehensions are functions of their own up to Python 3.11 (`<listcomp>`) and part of their function from 3.12 on, with
+that exception the numbers are the same in all versions. Threads that are started through `threading` during the run
+count as well, from their first Python function after the start-up code; threads that were there before do not.
+
+C functions are those of `c_functions.C_FUNCTION_TYPES`, so `list(x)`, `partial(f)()` and ufuncs count nothing, though
+`sys.monitoring` would tell of them: no older version does. Nor does any tell of what C calls in C: `map(len, lines)`
+counts no `len`, `benchmark(sorted, data)` no `sorted` (a `functools.partial` calls it), `with lock:` no `__enter__`. A
+call that raises counts.
 """
 
 from __future__ import annotations
@@ -18,16 +23,24 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any
 
+from pytest_blcperf.capture.c_functions import C_FUNCTION_TYPES, CFunction, owner_of
+
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _TOOL = "pytest-blcperf"
 
 
 class CallCounts(Mapping[CodeType, int]):
-    """Calls by code object, by identity: `CodeType.__eq__` ignores the file name, so a dict would mix functions up."""
+    """Calls by code object, by identity: `CodeType.__eq__` ignores the file name, so a dict would mix functions up.
 
-    def __init__(self, calls: dict[int, int], codes: dict[int, CodeType]) -> None:
+    `c_calls` are those of C functions; a method may stand there more than once, for a class and its subclasses.
+    """
+
+    def __init__(
+        self, calls: dict[int, int], codes: dict[int, CodeType], c_calls: tuple[tuple[CFunction, int], ...] = ()
+    ) -> None:
         self._calls = calls
         self._codes = codes
+        self.c_calls = c_calls
 
     def __getitem__(self, code: CodeType) -> int:
         return self._calls[id(code)]
@@ -47,6 +60,8 @@ class _Counter:
         self.depth = int(root is None)
         self._calls: dict[int, Iterator[int]] = {}
         self._codes: dict[int, CodeType] = {}
+        self._c_calls: dict[tuple[int, str], Iterator[int]] = {}
+        self._c_functions: dict[tuple[int, str], CFunction] = {}
 
     def start(self, code: CodeType) -> None:
         if code is self.root:
@@ -57,16 +72,28 @@ class _Counter:
             # next() of a count is atomic, adding one to a value in a dict is not: threads would lose calls.
             next(self._calls.setdefault(identity, itertools.count()))
 
+    def call(self, caller: CodeType, callee: Any) -> None:
+        if self.depth and type(callee) in C_FUNCTION_TYPES and id(caller) not in _OWN:
+            owner = owner_of(callee)
+            # By identity, of the owner: classes may define what equals them, in Python.
+            key = id(owner), callee.__name__
+            calls = self._c_calls.get(key)
+            if calls is None:
+                self._c_functions.setdefault(key, CFunction(owner, callee.__name__))
+                calls = self._c_calls.setdefault(key, itertools.count())
+            next(calls)
+
     def leave(self, code: CodeType) -> None:
         self.depth -= code is self.root
 
     def result(self) -> CallCounts:
         self.depth = 0
-        return CallCounts({identity: next(calls) for identity, calls in self._calls.items()}, self._codes)
+        c_calls = tuple((function, next(self._c_calls[key])) for key, function in self._c_functions.items())
+        return CallCounts({identity: next(calls) for identity, calls in self._calls.items()}, self._codes, c_calls)
 
 
-def count_calls(run: Callable[[], object], root: CodeType | None) -> Mapping[CodeType, int]:
-    """Calls by code object that `run()` makes while `root` runs; `root` itself is not one (None: all, with `run`).
+def count_calls(run: Callable[[], object], root: CodeType | None) -> CallCounts:
+    """Calls that `run()` makes while `root` runs; `root` itself is not one (None: all, with `run`).
 
     `root` is an ordinary function. An exception of `run` passes through. Profilers, tracers and monitoring tools in
     force before are in force again afterwards; a `sys.setprofile` profiler sees nothing of the run below Python 3.12.
@@ -86,7 +113,7 @@ def _run_profiled(run: Callable[[], object], counter: _Counter) -> None:
     is_start = _resume_test() if sys.version_info >= (3, 11) else None
     entered: set[FrameType] = set()
 
-    def hook(frame: FrameType, event: str, _argument: object) -> None:
+    def hook(frame: FrameType, event: str, argument: object) -> None:
         if done:
             sys.setprofile(None)
         elif event == "call":
@@ -95,6 +122,8 @@ def _run_profiled(run: Callable[[], object], counter: _Counter) -> None:
                 counter.start(code)
             elif not is_start and frame.f_lasti == -1:
                 entered.add(frame)
+        elif event == "c_call":
+            counter.call(frame.f_code, argument)
         elif event == "return":
             counter.leave(frame.f_code)
             # Python 3.10 enters a generator that is closed before it ran, and leaves it where it was.
@@ -158,6 +187,10 @@ if sys.version_info >= (3, 12):
             if threading.get_ident() in threads:
                 counter.start(code)
 
+        def called(code: CodeType, _offset: int, callee: object, _first: object) -> None:
+            if threading.get_ident() in threads:
+                counter.call(code, callee)
+
         def left(code: CodeType, _offset: int, _value: object) -> None:
             if threading.get_ident() in threads:
                 counter.leave(code)
@@ -169,6 +202,7 @@ if sys.version_info >= (3, 12):
 
         callbacks: dict[int, Callable[..., object]] = {
             events.PY_START: started,
+            events.CALL: called,
             events.PY_RETURN: left,
             events.PY_UNWIND: left,
         }
@@ -177,7 +211,7 @@ if sys.version_info >= (3, 12):
             for event, callback in callbacks.items():
                 monitoring.register_callback(tool, event, callback)
             threading.setprofile(adopt)
-            monitoring.set_events(tool, events.PY_START | events.PY_UNWIND)
+            monitoring.set_events(tool, events.PY_START | events.CALL | events.PY_UNWIND)
             if counter.root is not None:
                 monitoring.set_local_events(tool, counter.root, events.PY_RETURN)
             run()
@@ -189,3 +223,9 @@ if sys.version_info >= (3, 12):
             for event in callbacks:
                 monitoring.register_callback(tool, event, None)
             monitoring.free_tool_id(tool)
+
+
+_OWN = {id(_run_profiled.__code__)}
+"""Code whose calls of C functions measure and are not measured: it switches the counting off."""
+if sys.version_info >= (3, 12):
+    _OWN.add(id(_run_monitored.__code__))

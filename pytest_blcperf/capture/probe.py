@@ -1,25 +1,29 @@
-"""Which sampling backend works here, found out by opening an event on this very process."""
+"""Which sampling backend works inside this process, found out by opening an event on it.
+
+The backends that look from outside are tried by `bench/choose_backend.py`.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 
+from pytest_blcperf.capture.backends import ALL, OUTSIDE, PERF_SIGNAL, TIMER
 from pytest_blcperf.capture.refusal import refused
 from pytest_blcperf.capture.samples import Sampler
 from pytest_blcperf.errors import PermissionDenied, UsageError
 
-PERF_SIGNAL = "perf-signal"
-TIMER = "timer"
-
 
 def choose(requested: str, rate: int) -> tuple[str, str]:
-    """(backend, reason) for "auto", "perf-signal" or "timer"; `rate` in samples per second.
+    """(backend, reason) for "auto", "perf-signal" or "timer"; `rate` in samples per second. A backend that looks from
+    outside cannot look at the process it is in, and "auto" is taken instead.
 
     Raises PermissionDenied when "perf-signal" is asked for and refused, or nothing works; UsageError for other names.
     """
-    if requested not in ("auto", PERF_SIGNAL, TIMER):
-        raise UsageError(f"unknown sampling backend {requested!r}", "choose auto, perf-signal or timer")
+    if requested != "auto" and requested not in ALL:
+        raise UsageError(f"unknown sampling backend {requested!r}", f"choose auto, {', '.join(ALL)}")
+    if requested in OUTSIDE:
+        requested = "auto"
     if requested == TIMER:
         _require_timer()
         return TIMER, "asked for"

@@ -64,3 +64,10 @@ class BorrowedSignal:
         signal.signal(self.number, signal.SIG_IGN)
         signal.signal(self.number, self._before)
         return True
+
+    def ignore(self) -> bool:
+        """For when more may still come, which would end the process. False as in `give_back`."""
+        if signal.getsignal(self.number) is not self._handler:
+            return False
+        signal.signal(self.number, signal.SIG_IGN)
+        return True

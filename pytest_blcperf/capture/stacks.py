@@ -57,6 +57,12 @@ class StackTable:
         self._count.append(0)
         return self._known.setdefault(key, len(self._count) - 1)
 
+    def noted(self) -> tuple[list[CodeType], list[tuple[int, ...]]]:
+        """(codes, stacks): every stack by its number, as indices into `codes`, leaf first."""
+        index: dict[int, int] = {}
+        stacks = [tuple(index.setdefault(identity, len(index)) for identity in key) for key in self._known]
+        return [self._codes[identity] for identity in index], stacks
+
     def charge(self, stack: int, weight_ns: int) -> None:
         """Add one sample of `weight_ns` to a stack that `note` numbered, or to ROOT."""
         self._weight_ns[stack] += weight_ns

@@ -1,251 +1,201 @@
 """Tries everything blcperf needs on this machine, and says what each is for and the command that mends it.
 
-The exit code is 0 when something can be profiled, if only by the timer, and 4 when nothing can.
+With --pid or --process it looks at that process too: whether it can be sampled and read, whether its functions have
+names, and, if it is a Python, whether its frames can be seen.
+
+The exit code is 0 when something can be profiled, if only by the timer; 4 when nothing can, or not the process asked
+for; 3 when there is no such process.
 
 For example:
   blcperf doctor
-  blcperf doctor --quiet          only what is missing or limited
+  blcperf doctor --quiet               only what is missing or limited
+  blcperf doctor --pid 4711            and that process
+  blcperf doctor --process postgres
   blcperf doctor --json | jq '.probes[] | select(.state != "ok")'
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf import __version__
 from pytest_blcperf.cli import common
-from pytest_blcperf.errors import BlcperfError, ExitCode
+from pytest_blcperf.errors import ExitCode
+from pytest_blcperf.target.capabilities import LIMITED, MISSING, OK, Capability
+from pytest_blcperf.target.capabilities_remedies import HERE
+
+if TYPE_CHECKING:
+    from pytest_blcperf.target.capabilities_facts import Facts
+    from pytest_blcperf.target.capabilities_target import TargetFacts
+    from pytest_blcperf.target.distribution import Distribution
 
 NAME = "doctor"
 SUMMARY = "what works on this machine, and how to mend what does not"
+SCHEMA = "blcperf.doctor/1"
 
-OK, LIMITED, MISSING = "ok", "limited", "missing"
 _MARKS = {OK: ("✓", "ok", "32"), LIMITED: ("~", "~", "33"), MISSING: ("✗", "NO", "31")}
-_GIT_TIMEOUT = 30.0
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What was tried and how it went. `mend` is a command, "" when nothing needs mending or nothing can."""
-
-    name: str
-    state: str
-    detail: str
-    needed_for: str
-    mend: str = ""
+_PACKAGE_TIMEOUT = 10.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's arguments."""
-    parser.add_argument("--json", action="store_true", help="print JSON (schema blcperf.doctor/1)")
+    parser.add_argument("--json", action="store_true", help=f"print JSON (schema {SCHEMA})")
     parser.add_argument("--quiet", action="store_true", help="only what is missing or limited")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--pid", type=int, metavar="PID", help="look at this process too")
+    target.add_argument("--process", metavar="NAME", help="look at the process of this name too, if there is one only")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the probes; returns 0, or 4 when nothing can be profiled."""
-    probes = [probe() for probe in PROBES]
+    """Prints the probes; returns 0, or 4 when nothing, or not the target, can be profiled."""
+    from pytest_blcperf.cli.doctor_checks import CHECKS, check
+    from pytest_blcperf.target import distribution
+    from pytest_blcperf.target.capabilities import judge
+    from pytest_blcperf.target.capabilities_facts import Facts
+    from pytest_blcperf.target.capabilities_probe import probe
+
+    here, linux = distribution.current(), sys.platform.startswith("linux")
+    asked = arguments.pid is not None or arguments.process is not None
+    target = _target(arguments) if linux and asked else None
+    facts = probe() if linux else Facts()
+    own = [made() for made in CHECKS]
+    probes = [*own[:2], *(judge(facts, here) if linux else ()), *own[2:]]
+    about = _about_target(target, facts, here) if target else ()
+    if asked and not linux:
+        about = (check("sampling", MISSING, "processes are sampled on Linux only", "any profile of this process"),)
     if arguments.json:
-        data = [asdict(probe) for probe in probes]
-        common.print_json({"schema": "blcperf.doctor/1", "version": __version__, "probes": data})
+        common.print_json(_as_data(probes, about, target, facts, here))
     else:
-        _print([probe for probe in probes if not arguments.quiet or probe.state != OK])
-    profiling = next(probe for probe in probes if probe.name == "profiling")
-    return ExitCode.NOT_PERMITTED if profiling.state == MISSING else ExitCode.OK
+        _print(probes, about, target, quiet=arguments.quiet)
+    states = {one.name: one.state for one in (*probes, *about)}
+    refused = MISSING in (states["profiling"], states.get("sampling"))
+    return ExitCode.NOT_PERMITTED if refused else ExitCode.OK
 
 
-def _print(probes: list[Probe]) -> None:
+def _target(arguments: argparse.Namespace) -> TargetFacts:
+    from pytest_blcperf.target.capabilities_target import by_name, examine
+
+    return examine(by_name(arguments.process) if arguments.process is not None else arguments.pid)
+
+
+def _about_target(target: TargetFacts, facts: Facts, here: Distribution) -> tuple[Capability, ...]:
+    from pytest_blcperf.target.capabilities_target import judge_target
+
+    nameless = [one.path for one in target.objects if one.stripped and not one.problem]
+    return judge_target(target, facts, here, {path: _package(path, here) for path in nameless})
+
+
+def _package(path: str, here: Distribution) -> str:
+    """The package that a file is from, by the distribution's own database; "" when it does not say."""
+    # Debian's database has the names from before /bin and /lib became links to /usr/bin and /usr/lib.
+    for name in dict.fromkeys((path, path.removeprefix("/usr"))):
+        command = here.owner_query(name)
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PACKAGE_TIMEOUT, check=True
+            )
+        except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+            continue
+        found = here.owner(done.stdout.decode("utf-8", "replace"))
+        if found:
+            return found
+    return ""
+
+
+def _as_data(
+    probes: Iterable[Capability],
+    about: Iterable[Capability],
+    target: TargetFacts | None,
+    facts: Facts,
+    here: Distribution,
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "distribution": {"id": here.id, "name": here.name, "version": here.version, "family": here.family},
+        "container": facts.container,
+        "runner": facts.runner,
+        "probes": [_probe_data(one) for one in probes],
+        "target": None if target is None else _target_data(target, about),
+    }
+
+
+def _target_data(target: TargetFacts, about: Iterable[Capability]) -> dict[str, Any]:
+    python = target.python
+    return {
+        "pid": target.pid,
+        "name": _text(target.name),
+        "uid": target.uid,
+        "threads": target.threads,
+        "can_be_profiled": target.can_be_profiled,
+        "probes": [_probe_data(one) for one in about],
+        "objects": [
+            {
+                "path": _text(one.path),
+                "build_id": one.build_id,
+                "symbols": one.symbols,
+                "mini_symbols": one.mini_symbols,
+                "debug_file": _text(one.debug_file),
+                "unwind_tables": one.unwind_tables,
+                "frame_pointers": one.frame_pointers,
+                "problem": _text(one.problem),
+            }
+            for one in target.objects
+        ],
+        "more_objects": target.more_objects,
+        "python": None
+        if python is None
+        else {
+            "version": python.version,
+            "frame_pointers": python.interpreter.frame_pointers,
+            "perf_trampoline": python.trampoline,
+        },
+    }
+
+
+def _probe_data(one: Capability) -> dict[str, Any]:
+    return {
+        "name": _text(one.name),
+        "state": one.state,
+        "detail": _text(one.detail),
+        "needed_for": one.needed_for,
+        "mend": _text(one.remedies[0].command) if one.remedies else "",
+        "remedies": [{"where": remedy.where, "command": _text(remedy.command)} for remedy in one.remedies],
+    }
+
+
+def _text(text: str) -> str:
+    """The text without lone surrogates, which strict JSON readers reject; paths of processes may have them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _print(probes: list[Capability], about: Iterable[Capability], target: TargetFacts | None, *, quiet: bool) -> None:
+    from pytest_blcperf.report.text import clean
+
+    _print_probes([one for one in probes if not quiet or one.state != OK])
+    if about:
+        name = f"process {target.pid} ({clean(target.name, 40)})" if target else "the process"
+        print(common.terminal().show(f"\n{name}"))
+        _print_probes([one for one in about if not quiet or one.state != OK])
+        if target and target.more_objects:
+            print(f"  and {target.more_objects} more object{'s'[: target.more_objects != 1]}")
+
+
+def _print_probes(probes: Iterable[Capability]) -> None:
     from pytest_blcperf.report.text import clean
 
     terminal = common.terminal()
-    for probe in probes:
-        fancy, plain, color = _MARKS[probe.state]
+    for one in probes:
+        fancy, plain, color = _MARKS[one.state]
         mark = terminal.paint(fancy if terminal.unicode else plain.ljust(2), color)
-        print(terminal.show(f"{mark} {probe.name}: {clean(probe.detail, 300)}"))
-        if probe.state != OK:
-            print(terminal.show(f"    needed for: {probe.needed_for}"))
-            if probe.mend:
-                print(terminal.show(f"    mend: {clean(probe.mend, 300)}"))
-
-
-def python() -> Probe:
-    """The interpreter and the system."""
-    detail = (
-        f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.release()}"
-    )
-    reason = "profiles, pinning and process targets are Linux's"
-    if not sys.platform.startswith("linux"):
-        return Probe("python", LIMITED, detail, reason + "; times and call counts work everywhere")
-    return Probe("python", OK, f"{detail} ({platform.machine()})", reason)
-
-
-def profiling() -> Probe:
-    """Which backend can sample this very process."""
-    from pytest_blcperf.capture.probe import TIMER, choose
-
-    reason = "profiles: which function got dearer"
-    try:
-        backend, why = choose("auto", 1000)
-    except BlcperfError as error:
-        return Probe("profiling", MISSING, error.message, reason, error.hint)
-    if backend != TIMER:
-        return Probe("profiling", OK, f"{backend}: {why}", reason)
-    detail = f"only the timer, which knows total time but no self time: {why}"
-    return Probe("profiling", LIMITED, detail, reason, _perf_mend())
-
-
-def _perf_mend() -> str:
-    """How perf_event_open is got to work, as the kernel's refusal has it."""
-    from pytest_blcperf.capture.probe import perf_refusal
-
-    refusal = perf_refusal(1000)
-    return refusal.hint if refusal else ""
-
-
-def perf_paranoid() -> Probe:
-    """The system's setting for performance events: what others than root may do."""
-    reason = "perf_event_open without root; up to 2 a process may sample itself"
-    try:
-        value = Path("/proc/sys/kernel/perf_event_paranoid").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return Probe(
-            "perf_event_paranoid", LIMITED, "not there: no performance events in this kernel or container", reason
-        )
-    if value.lstrip("-").isdigit() and int(value) <= 2:
-        return Probe("perf_event_paranoid", OK, value, reason)
-    return Probe("perf_event_paranoid", LIMITED, value, reason, "sudo sysctl kernel.perf_event_paranoid=2")
-
-
-def git() -> Probe:
-    """Git, by making a repository and a second work tree of it."""
-    reason = "measuring the base commit live (lockstep), the gate's most exact mode"
-    try:
-        with tempfile.TemporaryDirectory(prefix="blcperf-doctor-") as folder:
-            version = _git(folder, "--version").strip()
-            _git(folder, "init", "--quiet", "one")
-            identity = ("-c", "user.name=blcperf", "-c", "user.email=blcperf@localhost", "-c", "commit.gpgSign=false")
-            _git(f"{folder}/one", *identity, "commit", "--quiet", "--allow-empty", "--no-verify", "--message=probe")
-            _git(f"{folder}/one", "worktree", "add", "--quiet", "--detach", "../two")
-    except (OSError, subprocess.SubprocessError) as error:
-        detail = f"no usable git: {_said(error)}"
-        return Probe("git", MISSING, detail, reason, "install git ≥ 2.5, or compare with stored baselines")
-    return Probe("git", OK, f"{version}, work trees work", reason)
-
-
-def repository() -> Probe:
-    """Whether the base commit can be found from here."""
-    reason = "finding the merge base with the head"
-    try:
-        shallow = _git(".", "rev-parse", "--is-shallow-repository").strip()
-    except (OSError, subprocess.SubprocessError) as error:
-        return Probe(
-            "repository", LIMITED, f"no usable repository here: {_said(error)}", reason, "run it in the project"
-        )
-    if shallow == "true":
-        mend = "git fetch --unshallow (GitHub: actions/checkout with fetch-depth: 0)"
-        return Probe("repository", LIMITED, "a shallow clone: the base commit may be missing", reason, mend)
-    return Probe("repository", OK, "the whole history is here", reason)
-
-
-def _git(folder: str, *arguments: str) -> str:
-    """What git prints. Raises OSError or SubprocessError."""
-    # A hook sets GIT_DIR and the like; they would send the probe to the user's repository.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env=environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_GIT_TIMEOUT,
-        check=True,
-    )
-    return done.stdout
-
-
-def _said(error: Exception) -> str:
-    """Git's own words, such as those about an owner it does not trust, or the system's."""
-    return " ".join(str(getattr(error, "stderr", None) or error).split())
-
-
-def cpus() -> Probe:
-    """CPUs this process may use, and pinning by doing it."""
-    reason = "both sides of a lockstep measurement share one CPU, the controller takes another"
-    if not hasattr(os, "sched_setaffinity"):
-        return Probe("cpus", LIMITED, f"{os.cpu_count()} CPUs, processes cannot be pinned", reason)
-    allowed = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(allowed)})
-    except OSError as error:
-        detail = f"{len(allowed)} CPUs, pinning is refused: {error.strerror}"
-        return Probe("cpus", LIMITED, detail, reason, "allow sched_setaffinity in the container")
-    finally:
-        os.sched_setaffinity(0, allowed)
-    detail = f"{len(allowed)} of {os.cpu_count()} CPUs, pinning works"
-    if len(allowed) < 2:
-        return Probe("cpus", LIMITED, detail, reason, "give the machine or container a second CPU")
-    return Probe("cpus", OK, detail, reason)
-
-
-def timer() -> Probe:
-    """The step of the CPU clock, seen by reading it."""
-    reason = "timing rounds of 5-10 ms to a part in a thousand"
-    steps = []
-    for _ in range(50):
-        start = now = time.process_time_ns()
-        while now == start:
-            now = time.process_time_ns()
-        steps.append(now - start)
-    step = sorted(steps)[len(steps) // 2]
-    detail = f"process_time steps by {step:,} ns"
-    return Probe("timer", OK if step <= 10_000 else LIMITED, detail, reason)
-
-
-def noise() -> Probe:
-    """How busy the machine is."""
-    reason = "quiet measurements: neighbours cost launches, not correctness"
-    if not hasattr(os, "getloadavg"):
-        return Probe("noise", LIMITED, "the load is unknown", reason)
-    load, count = os.getloadavg()[0], os.cpu_count() or 1
-    detail = f"load {load:.1f} on {count} CPUs"
-    if load > max(0.5 * count, 1):
-        return Probe(
-            "noise", LIMITED, detail + ": busy, expect more inconclusive verdicts", reason, "stop other work: top"
-        )
-    return Probe("noise", OK, detail, reason)
-
-
-def _package(name: str, reason: str) -> Callable[[], Probe]:
-    def probe() -> Probe:
-        try:
-            return Probe(name, OK, metadata.version(name), reason)
-        except metadata.PackageNotFoundError:
-            mend = f"{sys.executable} -m pip install {name}"
-            return Probe(name, MISSING, "not installed", reason, mend)
-
-    return probe
-
-
-PROBES: tuple[Callable[[], Probe], ...] = (
-    python,
-    profiling,
-    perf_paranoid,
-    git,
-    repository,
-    cpus,
-    timer,
-    noise,
-    _package("pytest", "running the benchmarks"),
-    _package("numpy", "profiles and statistics"),
-)
+        print(terminal.show(f"{mark} {clean(one.name, 200)}: {clean(one.detail, 300)}"))
+        if one.state == OK:
+            continue
+        print(terminal.show(f"    needed for: {one.needed_for}"))
+        for remedy in one.remedies:
+            place = "" if remedy.where == HERE else f" ({remedy.where})"
+            print(terminal.show(f"    mend{place}: {clean(remedy.command, 400)}"))

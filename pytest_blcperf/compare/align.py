@@ -44,8 +44,11 @@ def match_benchmarks(base: Run, head: Run) -> BenchmarkMatch:
 
 
 def match_functions(base: Iterable[Function], head: Iterable[Function]) -> FunctionMatch:
-    """Functions by identity; what is left (moved, renamed) by equal fingerprint where that is unique on both sides."""
-    pairs, left_base, left_head = _pair(merge(base), merge(head), lambda function: function)
+    """Functions by identity; what is left (moved, renamed) by equal fingerprint where that is unique on both sides.
+
+    Functions that are named after their address are the same ones only when their code is: another build moves them.
+    """
+    pairs, left_base, left_head = _pair(merge(base), merge(head), _identity)
     moved, left_base, left_head = _pair(left_base, left_head, lambda function: function.fingerprint or None)
     return FunctionMatch(tuple(pairs + moved), tuple(left_base), tuple(left_head))
 
@@ -89,6 +92,12 @@ def _unique(items: Sequence[Item], key: Callable[[Item], Hashable | None]) -> di
 
 def _parameters(benchmark: Benchmark) -> str:
     return repr(sorted((name, str(value)) for name, value in benchmark.params.items()))
+
+
+def _identity(function: Function) -> Hashable | None:
+    if not function.name.startswith("+0x"):
+        return function
+    return (function, function.fingerprint) if function.fingerprint else None
 
 
 def _code_and_name(benchmark: Benchmark) -> Hashable | None:

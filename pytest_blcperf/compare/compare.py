@@ -17,9 +17,18 @@ from pytest_blcperf.compare.estimate import (
     share_ratio,
     unpaired_times,
 )
+from pytest_blcperf.compare.instructions import counted_ratio, counted_times
 from pytest_blcperf.compare.shares import Mask, Tally, tally
-from pytest_blcperf.model.comparison import SELF, TOTAL, BenchmarkComparison, Estimate, FunctionComparison
-from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.comparison import (
+    INSTRUCTIONS,
+    NANOSECONDS,
+    SELF,
+    TOTAL,
+    BenchmarkComparison,
+    Estimate,
+    FunctionComparison,
+)
+from pytest_blcperf.model.function import PYTHON, Function
 from pytest_blcperf.model.profile import Floats
 from pytest_blcperf.model.run import Benchmark
 from pytest_blcperf.model.warning import Warning
@@ -61,13 +70,16 @@ class Sides:
     paired: bool
     has_self: bool
     dispersion: float
+    unit: str = NANOSECONDS
 
     def counts(self, pair: Pair, kind: str) -> tuple[Floats, Floats]:
         """Samples a launch of one function, base and head."""
         return _counts(self.base, pair.index_base, kind), _counts(self.head, pair.index_head, kind)
 
     def compared(self, base: Floats, head: Floats) -> Estimate:
-        """θ = r + L of the samples a launch [K] of some part of the benchmark."""
+        """θ = r + L of the samples a launch [K] of some part of the benchmark; of instructions their own ratio."""
+        if self.unit == INSTRUCTIONS:
+            return counted_ratio(base, head)
         share = share_ratio(
             base, self.base.samples, head, self.head.samples, dispersion=self.dispersion, paired=self.paired
         )
@@ -87,15 +99,17 @@ def compare_benchmark(
     phase: str | None,
     paired: bool,
     only: Collection[Key] | None = None,
+    unit: str = NANOSECONDS,
 ) -> BenchmarkComparison:
     """The benchmark's ratio and that of each hot function, from the launches of one phase (None: all).
 
     A function is hot when its share is at least its `min_share` on either side. `only` asks for exactly those
     (function, kind) instead, hot or not: the ones that earlier data named. Never raises on missing data: what cannot be
-    estimated has an infinite standard error, and a warning says what was missing.
+    estimated has an infinite standard error, and a warning says what was missing. In instructions both are what
+    `in_instructions` gives, and neither phases nor pairs mean anything.
     """
-    times = _times(base, head, phase, paired)
-    both, warnings = _sides(base, head, times, paired)
+    times = _times(base, head, phase, paired, unit)
+    both, warnings = _sides(base, head, times, paired, unit)
     functions: tuple[FunctionComparison, ...] = ()
     if both is not None:
         wanted = tuple(_hot(both, settings, head.id)) if only is None else tuple(_asked(both, only))
@@ -116,19 +130,26 @@ def compare_benchmark(
         head_wall_ns=times.head_wall_ns,
         backend=head.profile.backend if both is not None and head.profile else "",
         warnings=tuple(dict.fromkeys((*base.warnings, *head.warnings, *times.warnings, *warnings))),
+        unit=unit,
     )
 
 
-def sides(base: Benchmark, head: Benchmark, *, phase: str | None, paired: bool) -> Sides | None:
+def sides(
+    base: Benchmark, head: Benchmark, *, phase: str | None, paired: bool, unit: str = NANOSECONDS
+) -> Sides | None:
     """The aligned profiles of one phase (None: all), None where they cannot be compared."""
-    return _sides(base, head, _times(base, head, phase, paired), paired)[0]
+    return _sides(base, head, _times(base, head, phase, paired, unit), paired, unit)[0]
 
 
-def _times(base: Benchmark, head: Benchmark, phase: str | None, paired: bool) -> Times:
+def _times(base: Benchmark, head: Benchmark, phase: str | None, paired: bool, unit: str) -> Times:
+    if unit == INSTRUCTIONS:
+        return counted_times(base, head)
     return (paired_times if paired else unpaired_times)(base, head, phase)
 
 
-def _sides(base: Benchmark, head: Benchmark, times: Times, paired: bool) -> tuple[Sides | None, tuple[Warning, ...]]:
+def _sides(
+    base: Benchmark, head: Benchmark, times: Times, paired: bool, unit: str
+) -> tuple[Sides | None, tuple[Warning, ...]]:
     if base.profile is None or head.profile is None:
         missing = " and ".join(name for name, side in (("base", base), ("head", head)) if side.profile is None)
         return None, (Warning("profile-missing", f"no profile of the {missing}: functions were not compared"),)
@@ -148,7 +169,7 @@ def _sides(base: Benchmark, head: Benchmark, times: Times, paired: bool) -> tupl
     if 1 in (int((old.samples > 0).sum()), int((new.samples > 0).sum())) and times.ratio.freedom > 0:
         warnings = (Warning("profile-launches", "samples of one launch only: functions cannot be judged"),)
     spread = dispersion(old, new, leaf=has_self)
-    return Sides(old, new, times, tuple(_pairs(base, head, old, new)), paired, has_self, spread), warnings
+    return Sides(old, new, times, tuple(_pairs(base, head, old, new)), paired, has_self, spread, unit), warnings
 
 
 def _pairs(base: Benchmark, head: Benchmark, old: Tally, new: Tally) -> Iterator[Pair]:
@@ -183,8 +204,10 @@ def _calls(calls: dict[Function, float], function: Function | None, *, called: b
 
 def _code_changed(base: Function | None, head: Function | None, *, counted: bool) -> bool | None:
     if base is None or head is None:
-        # Only a count of every function proves that it is not there; a profile may just have missed it.
-        return True if counted else None
+        # Only a count of every function proves that it is not there; a profile may just have missed it. Compiled code
+        # is there whether Python calls it or not.
+        only = head or base
+        return True if counted and only is not None and only.kind == PYTHON else None
     return base.fingerprint != head.fingerprint if base.fingerprint and head.fingerprint else None
 
 
@@ -233,6 +256,7 @@ def _compared(both: Sides, pair: Pair, kind: str) -> FunctionComparison:
         calls_head=pair.calls_head,
         counts_exact=pair.counts_exact,
         code_changed=pair.code_changed,
+        unit=both.unit,
     )
 
 

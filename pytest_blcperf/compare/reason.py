@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pytest_blcperf.compare.decide import launches_needed, upper_change
 from pytest_blcperf.compare.trial import Trial
 from pytest_blcperf.model.comparison import Estimate
-from pytest_blcperf.model.verdict import FunctionVerdict, Outcome
+from pytest_blcperf.model.verdict import BenchmarkVerdict, FunctionVerdict, Outcome
 
 
 def regressed(trial: Trial, own: bool, functions: Sequence[FunctionVerdict]) -> str:
     """What got dearer: the benchmark's own time, the worst function, or both; `functions` start with the guilty."""
-    parts = [f"its time rose by {_percent(trial.overall.ratio.change)}"] if own else []
+    parts = [f"its {_cost(trial)} rose by {_percent(trial.overall.ratio.change)}"] if own else []
     guilty = [one for one in functions if one.outcome is Outcome.REGRESSED and one.follows_from is None]
     if guilty:
         one = guilty[0].comparison
-        parts.append(f"{one.function.name} ({one.kind} time) got {_percent(one.ratio.change)} dearer")
+        parts.append(f"{one.function.name} ({one.kind} {_cost(trial)}) got {_percent(one.ratio.change)} dearer")
     if len(guilty) > 1:
         parts.append(f"so did {len(guilty) - 1} more")
     return ", ".join(parts)
@@ -31,20 +31,19 @@ def own_time(trial: Trial, alpha: float) -> str:
     threshold = trial.settings.threshold
     if ratio.change > threshold:
         told = _not_confirmed(trial)
-        return f"its time looks {ratio.change:.1%} dearer, {told}; {needed(trial, ratio, threshold, alpha)}"
+        return f"its {_cost(trial)} looks {ratio.change:.1%} dearer, {told}; {needed(trial, ratio, threshold, alpha)}"
+    most = _percent(upper_change(ratio))
     return (
-        f"its time changed by {ratio.change:+.1%}, and up to {_percent(upper_change(ratio))} is possible, which does "
-        f"not rule out the threshold of {_percent(threshold)}; {needed(trial, ratio, threshold, alpha)}"
+        f"its {_cost(trial)} changed by {ratio.change:+.1%}, and up to {most} is possible, which "
+        f"does not rule out the threshold of {_percent(threshold)}; {needed(trial, ratio, threshold, alpha)}"
     )
 
 
 def unconfirmed(trial: Trial, verdict: FunctionVerdict, threshold: float, alpha: float) -> str:
     """Why a function that looked dearer neither fails nor passes."""
     one = verdict.comparison
-    return (
-        f"{one.function.name} ({one.kind} time) looks {one.ratio.change:.1%} dearer, {_not_confirmed(trial)}; "
-        f"{needed(trial, one.ratio, threshold, alpha)}"
-    )
+    looks = f"{one.function.name} ({one.kind} {_cost(trial)}) looks {one.ratio.change:.1%} dearer"
+    return f"{looks}, {_not_confirmed(trial)}; {needed(trial, one.ratio, threshold, alpha)}"
 
 
 def hiding(functions: Sequence[FunctionVerdict]) -> str:
@@ -68,6 +67,8 @@ def needed(trial: Trial, estimate: Estimate, threshold: float, alpha: float) -> 
     """How many launches would decide, or what to do instead."""
     if not math.isfinite(estimate.standard_error):
         return few_launches(trial.overall.launches)
+    if trial.counted:
+        return "the counts differ from launch to launch: something in it is left to chance"
     if not trial.paired:
         return (
             "a stored baseline cannot tell it from the machine's drift, measure both sides with --blcperf-mode=lockstep"
@@ -84,6 +85,29 @@ def _not_confirmed(trial: Trial) -> str:
     if trial.confirmation is None:
         return "and there were no fresh launches to confirm it"
     return "and fresh launches neither confirmed it nor ruled it out"
+
+
+def by_instructions(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> str:
+    """What a verdict by instructions says of the time beside it."""
+    counts, times = counted.comparison, timed.comparison
+    if counts is None or times is None:
+        return counted.reason
+    told = counted.reason if counted.outcome is Outcome.REGRESSED else f"instructions {counts.ratio.change:+.2%}"
+    error = times.ratio.standard_error
+    return f"{told}; time {times.ratio.change:+.1%}" + (f" ± {2 * error:.1%}" if math.isfinite(error) else "")
+
+
+def by_time_alone(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> str:
+    """What to look for when the time rose and the instructions did not."""
+    if counted.comparison is None:
+        return timed.reason
+    change = counted.comparison.ratio.change
+    return f"{timed.reason}; its instructions changed by {change:+.2%}: look at memory, caches and waiting"
+
+
+def _cost(trial: Trial) -> str:
+    """What the trial compares."""
+    return "instructions" if trial.counted else "time"
 
 
 def _percent(change: float) -> str:

@@ -9,7 +9,8 @@ from functools import cached_property
 
 from pytest_blcperf.compare.compare import Sides, compare_benchmark, sides
 from pytest_blcperf.compare.decide import below_margin, p_above, p_below, upper_change
-from pytest_blcperf.model.comparison import BenchmarkComparison, Estimate, FunctionComparison
+from pytest_blcperf.compare.instructions import in_instructions
+from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, BenchmarkComparison, Estimate, FunctionComparison
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
@@ -23,6 +24,7 @@ class Hypothesis:
     benchmark: str
     function: Function | None = None
     kind: str = ""
+    unit: str = NANOSECONDS
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,18 @@ class Trial:
     confirmation: BenchmarkComparison | None = None
     candidates: tuple[Hypothesis, ...] = ()
     incomparable: str = ""
+    counts: Trial | None = None
+    """The same benchmark in instructions, where callgrind counted them on both sides."""
 
     @property
     def paired(self) -> bool:
         """Measured in lockstep."""
         return self.overall.paired
+
+    @property
+    def counted(self) -> bool:
+        """In instructions: all the data there is may convict, for counting again would give the same."""
+        return self.overall.unit == INSTRUCTIONS
 
     @property
     def evidence(self) -> BenchmarkComparison | None:
@@ -101,12 +110,13 @@ class Trial:
     @cached_property
     def evidence_sides(self) -> Sides | None:
         """The aligned profiles of that data."""
-        return sides(self.base, self.head, phase=CONFIRM if self.paired else None, paired=self.paired)
+        phase = CONFIRM if self.paired else None
+        return sides(self.base, self.head, phase=phase, paired=self.paired, unit=self.overall.unit)
 
     @cached_property
     def overall_sides(self) -> Sides | None:
         """The aligned profiles of all launches."""
-        return sides(self.base, self.head, phase=None, paired=self.paired)
+        return sides(self.base, self.head, phase=None, paired=self.paired, unit=self.overall.unit)
 
 
 def lockstep_trial(
@@ -118,12 +128,14 @@ def lockstep_trial(
     """
     look = compare_benchmark(base, head, settings, phase=LOOK, paired=True)
     if not all(any(launch.phase == CONFIRM for launch in side.launches) for side in (base, head)):
-        return Trial(base, head, settings, look, None, tuple(candidates))
+        counts = counted_trial(base, head, settings)
+        return Trial(base, head, settings, look, None, tuple(candidates), counts=counts)
     named = tuple((one.function, one.kind) for one in candidates if one.function is not None)
     hot = tuple(dict.fromkeys([*((one.function, one.kind) for one in look.functions), *named]))
     overall = compare_benchmark(base, head, settings, phase=None, paired=True, only=hot)
     confirmation = compare_benchmark(base, head, settings, phase=CONFIRM, paired=True, only=named)
-    return Trial(base, head, settings, overall, confirmation, tuple(candidates))
+    counts = counted_trial(base, head, settings)
+    return Trial(base, head, settings, overall, confirmation, tuple(candidates), counts=counts)
 
 
 def stored_trial(
@@ -131,7 +143,19 @@ def stored_trial(
 ) -> Trial:
     """The trial of a benchmark against a stored run."""
     overall = compare_benchmark(base, head, settings, phase=None, paired=False)
-    return Trial(base, head, settings, overall, incomparable=differing(base_environment, head_environment))
+    incomparable = differing(base_environment, head_environment)
+    # Another processor or interpreter executes other instructions for the same code.
+    counts = None if incomparable else counted_trial(base, head, settings)
+    return Trial(base, head, settings, overall, incomparable=incomparable, counts=counts)
+
+
+def counted_trial(base: Benchmark, head: Benchmark, settings: Settings) -> Trial | None:
+    """The trial in instructions, None where they were not counted on both sides."""
+    one, two = in_instructions(base), in_instructions(head)
+    if one is None or two is None:
+        return None
+    overall = compare_benchmark(one, two, settings, phase=None, paired=False, unit=INSTRUCTIONS)
+    return Trial(one, two, settings, overall)
 
 
 def differing(base: Environment, head: Environment) -> str:
@@ -149,10 +173,11 @@ def differing(base: Environment, head: Environment) -> str:
 
 def tests(comparison: BenchmarkComparison, settings: Settings) -> tuple[Tested, ...]:
     """Everything a comparison tests, the benchmark's own time first, with the limits in force."""
-    own = Tested(Hypothesis(comparison.id), comparison.ratio, Limits(settings.threshold, 1.0, 0.0))
+    unit = comparison.unit
+    own = Tested(Hypothesis(comparison.id, unit=unit), comparison.ratio, Limits(settings.threshold, 1.0, 0.0))
     functions = (
         Tested(
-            Hypothesis(comparison.id, one.function, one.kind),
+            Hypothesis(comparison.id, one.function, one.kind, unit),
             one.ratio,
             settings.limits(comparison.id, one.function.file, one.function.name),
             one,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_blcperf.compare import reason
 from pytest_blcperf.compare.blame import follows_from, moved_within
 from pytest_blcperf.compare.decide import detectable
-from pytest_blcperf.compare.explain import explain
+from pytest_blcperf.compare.explain import changed_calls, explain
 from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, tests
 from pytest_blcperf.model.comparison import SELF, TOTAL
 from pytest_blcperf.model.function import Function
@@ -62,10 +62,39 @@ def verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
         p=findings.slower.get(own.hypothesis),
         detectable=None if trial.incomparable else detectable(own.estimate, own.limits.threshold),
         changed_code=_changed_code(trial),
+        changed_calls=changed_calls(trial.base, trial.head),
         threshold=trial.settings.threshold,
         gate=trial.settings.gate,
         warnings=tuple(moved.values()),
     )
+
+
+def joined(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> BenchmarkVerdict:
+    """One verdict of two on the same benchmark, by time and by instructions.
+
+    Instructions are the stronger evidence: what they convict is regressed whatever the time does. Where they convict
+    nothing, the time still can: it knows of memory and waiting. What the time leaves open, they settle.
+    """
+    both = replace(
+        timed,
+        instructions=counted.comparison,
+        functions=timed.functions or counted.functions,
+        warnings=tuple(dict.fromkeys((*timed.warnings, *counted.warnings))),
+    )
+    settled = timed.outcome is Outcome.INCONCLUSIVE and counted.outcome in (Outcome.UNCHANGED, Outcome.IMPROVED)
+    if counted.outcome is Outcome.REGRESSED or settled:
+        return replace(
+            both,
+            outcome=counted.outcome,
+            evidence=Evidence.COUNTS,
+            reason=reason.by_instructions(timed, counted),
+            functions=counted.functions,
+            p=counted.p,
+            detectable=counted.detectable,
+        )
+    if timed.outcome is Outcome.REGRESSED:
+        return replace(both, reason=reason.by_time_alone(timed, counted))
+    return both
 
 
 def _changed_code(trial: Trial) -> tuple[Function, ...]:
@@ -124,7 +153,7 @@ def _function(
     return FunctionVerdict(
         comparison=one,
         outcome=outcome,
-        evidence=Evidence.PROFILE if trial.paired else Evidence.STORED,
+        evidence=_evidence(trial, by_functions=True),
         p=findings.slower.get(tested.hypothesis),
         detectable=None if trial.incomparable else detectable(tested.estimate, tested.limits.threshold),
         explanation=explain(one),
@@ -147,6 +176,8 @@ def _blame(judged: FunctionVerdict) -> tuple[bool, bool, bool, bool, float]:
 
 
 def _evidence(trial: Trial, *, by_functions: bool) -> Evidence:
+    if trial.counted:
+        return Evidence.COUNTS
     if not trial.paired:
         return Evidence.STORED
     return Evidence.PROFILE if by_functions else Evidence.LOCKSTEP

@@ -11,6 +11,9 @@ from pytest_blcperf.model.warning import Warning
 SELF = "self"
 TOTAL = "total"
 
+NANOSECONDS = "ns"
+INSTRUCTIONS = "instructions"
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -28,7 +31,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class FunctionComparison:
-    """One hot function. Costs in ns of CPU time per iteration of the benchmark; shares as fractions of the benchmark.
+    """One hot function. Costs in ns of CPU time per iteration of the benchmark, or in what `unit` says; shares as
+    fractions of the benchmark.
 
     `kind` says whose time is compared: SELF (leaf) or TOTAL (with what it calls). `impact` is the part of the
     benchmark's relative slowdown that this function's growth makes up (0.02 is 2 % of the benchmark). `calls_*` are
@@ -50,11 +54,12 @@ class FunctionComparison:
     calls_head: float | None = None
     counts_exact: bool = False
     code_changed: bool | None = None
+    unit: str = NANOSECONDS
 
 
 @dataclass(frozen=True)
 class BenchmarkComparison:
-    """One benchmark on both sides. Times in ns of CPU time per iteration (median over launches)."""
+    """One benchmark on both sides. CPU time in ns per iteration (median over launches), or what `unit` says."""
 
     id: str
     base_ns: float
@@ -67,6 +72,7 @@ class BenchmarkComparison:
     head_wall_ns: float = 0.0
     backend: str = ""
     warnings: tuple[Warning, ...] = ()
+    unit: str = NANOSECONDS
 
     @property
     def io_bound(self) -> bool:

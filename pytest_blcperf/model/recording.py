@@ -10,6 +10,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
+Booleans = npt.NDArray[np.bool_]
 
 MODE_UNKNOWN, MODE_KERNEL, MODE_USER, MODE_HYPERVISOR, MODE_GUEST_KERNEL, MODE_GUEST_USER = range(6)
 """PERF_RECORD_MISC_CPUMODE: where the processor was when the sample was taken."""
@@ -52,7 +53,7 @@ class SampleBatch:
     chain_offsets: Ints
     kernel_depth: Ints
     chain: Words
-    has_registers: npt.NDArray[np.bool_]
+    has_registers: Booleans
     registers: Words
     stack_offsets: Ints
     stack: Bytes
@@ -64,7 +65,8 @@ class SampleBatch:
 @dataclass(frozen=True)
 class Mapping:
     """An executable mapping: from `time` on (ns of CLOCK_MONOTONIC, 0: from the beginning) [start, end) of `process`
-    holds `path` from the file offset `offset` on. `path` is as the process sees it, or `[vdso]`, `//anon`, ….
+    holds `path` from the file offset `offset` on. `path` is as the process sees it, or `[vdso]`, `//anon`, …; bytes
+    that are no UTF-8 are surrogates in it (`os.fsencode`). `process` is -1 for the kernel's own, in perf's files.
 
     `device` (major, minor), `inode` and `generation` are 0 where unknown; `build_id` is hexadecimal, "" where unknown.
     """

@@ -50,10 +50,31 @@ class Count:
 
 @dataclass(frozen=True)
 class Counts:
-    """The counting pass: calls per iteration of every Python function, and whether repeating it gave the same."""
+    """The counting pass: calls per iteration of every function, those of C too, and whether repeating gave the same."""
 
     calls: tuple[Count, ...]
     deterministic: bool
+
+
+@dataclass(frozen=True)
+class InstructionLaunch:
+    """Instructions of one benchmark in one process under callgrind: in each repetition, of `iterations` together."""
+
+    index: int
+    hash_seed: int
+    iterations: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Instructions counted by callgrind. The same index on both sides means the same hash seed.
+
+    The profile's weights and samples are instructions per iteration; its launches are those indices.
+    """
+
+    launches: tuple[InstructionLaunch, ...]
+    profile: Profile
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,7 @@ class Benchmark:
     extra_info: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
     warnings: tuple[Warning, ...] = ()
+    instructions: Instructions | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,15 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class CallChange:
+    """A function, of C as well, that is called more or less often per iteration: exact counts of both sides."""
+
+    function: Function
+    base: float
+    head: float
+
+
+@dataclass(frozen=True)
 class FunctionVerdict:
     """A hot function judged. `p` is the confirmation's adjusted p-value (None when it was not a candidate);
     `detectable` the smallest relative change this data could have shown with 95 % power.
@@ -76,6 +85,10 @@ class BenchmarkVerdict:
     warnings: tuple[Warning, ...] = ()
     changed_code: tuple[Function, ...] = ()
     """Functions that the benchmark runs and whose code differs between the sides, those with most time first."""
+    instructions: BenchmarkComparison | None = None
+    """The same benchmark in instructions, where callgrind counted them."""
+    changed_calls: tuple[CallChange, ...] = ()
+    """Where exact counts differ between the sides, the largest difference first."""
 
     @property
     def guilty(self) -> tuple[FunctionVerdict, ...]:

@@ -58,8 +58,13 @@ def _benchmark(verdict: BenchmarkVerdict) -> dict[str, Any]:
         "p": _number(verdict.p),
         "detectable": _number(verdict.detectable),
         "measured": None if verdict.comparison is None else _comparison(verdict.comparison),
+        "instructions": None if verdict.instructions is None else _instructions(verdict.instructions),
         "functions": [_function(one, verdict) for one in verdict.functions],
         "changed_code": [_named(function) for function in verdict.changed_code],
+        "changed_calls": [
+            {**_named(one.function), "base": _number(one.base), "head": _number(one.head)}
+            for one in verdict.changed_calls
+        ],
         "warnings": _warnings(verdict.warnings),
     }
 
@@ -79,6 +84,15 @@ def _comparison(comparison: BenchmarkComparison) -> dict[str, Any]:
     }
 
 
+def _instructions(comparison: BenchmarkComparison) -> dict[str, Any]:
+    return {
+        "base": _number(comparison.base_ns),
+        "head": _number(comparison.head_ns),
+        "ratio": _estimate(comparison.ratio),
+        "launches": int(comparison.launches),
+    }
+
+
 def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str, Any]:
     comparison, parts = verdict.comparison, verdict.explanation
     return {
@@ -89,6 +103,7 @@ def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str
         "guilty": any(verdict is guilty for guilty in benchmark.guilty),
         "follows_from": None if verdict.follows_from is None else _named(verdict.follows_from),
         "kind": _text(comparison.kind),
+        "unit": comparison.unit,
         "cost_base_ns": _number(comparison.cost_base_ns),
         "cost_head_ns": _number(comparison.cost_head_ns),
         "ratio": _estimate(comparison.ratio),

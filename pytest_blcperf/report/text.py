@@ -154,6 +154,16 @@ def quantity(value: float) -> str:
     return f"{value:.3g}"
 
 
+def instructions(value: float) -> str:
+    """A number of instructions: `950`, `4.52 M`."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
 def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
     """Rows of equal length as lines with aligned columns, two spaces apart; columns in `right` are aligned right."""
     widths = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_blcperf.model.comparison import SELF
+from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, SELF
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, GateVerdict, Outcome
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report.text import (
@@ -17,6 +17,7 @@ from pytest_blcperf.report.text import (
     change_of,
     clean,
     delta,
+    instructions,
     interval,
     p_value,
     percent,
@@ -188,6 +189,10 @@ def measured(verdict: BenchmarkVerdict) -> list[str]:
         found.append(f"CPU time per iteration {time_ns(comparison.base_ns)} → {time_ns(comparison.head_ns)}")
         found.append(f"{percent(change_of(comparison.ratio.log_ratio))} {interval(comparison.ratio)}")
         found.append(f"{comparison.launches} launches a side")
+    counted = verdict.instructions
+    if counted is not None:
+        found.append(f"instructions per iteration {instructions(counted.base_ns)} → {instructions(counted.head_ns)}")
+        found.append(f"{counted.ratio.change:+.2%} of them")
     if verdict.p is not None:
         found.append(f"{p_value(verdict.p)} (adjusted)")
     found.append(evidence(verdict.evidence) if verdict.evidence is not Evidence.NONE else "no evidence")
@@ -204,6 +209,9 @@ def remarks(verdict: BenchmarkVerdict) -> list[str]:
     changed = _changed_elsewhere(verdict)
     if changed:
         found.append(f"changed code that it runs: {', '.join(changed)}")
+    called = _changed_calls(verdict)
+    if called:
+        found.append(f"calls per iteration that changed: {', '.join(called)}")
     if verdict.outcome is Outcome.REGRESSED and not verdict.fails:
         found.append(f"does not fail the test: gate is {clean(verdict.gate, 20)}")
     if verdict.comparison is not None and verdict.comparison.io_bound:
@@ -218,6 +226,17 @@ def _changed_elsewhere(verdict: BenchmarkVerdict) -> list[str]:
         return []
     listed = [f"{clean(one.name, 80)} ({clean(one.location, 120)})" for one in verdict.changed_code[:3]]
     more = len(verdict.changed_code) - len(listed)
+    return [*listed, f"{more} more"] if more else listed
+
+
+def _changed_calls(verdict: BenchmarkVerdict) -> list[str]:
+    """Where the counts of a verdict that needs explaining differ, but for guilty functions; at most three."""
+    if verdict.outcome not in (Outcome.REGRESSED, Outcome.INCONCLUSIVE):
+        return []
+    shown = {one.comparison.function for one in verdict.guilty}
+    changes = [one for one in verdict.changed_calls if one.function not in shown]
+    listed = [f"{clean(one.function.name, 80)} {quantity(one.base)} → {quantity(one.head)}" for one in changes[:3]]
+    more = len(changes) - len(listed)
     return [*listed, f"{more} more"] if more else listed
 
 
@@ -249,13 +268,19 @@ def nobody_to_blame(verdict: BenchmarkVerdict) -> str:
 
 
 def cost(verdict: FunctionVerdict) -> str:
-    """`455 µs → 727 µs`, CPU time per iteration."""
-    return f"{time_ns(verdict.comparison.cost_base_ns)} → {time_ns(verdict.comparison.cost_head_ns)}"
+    """`455 µs → 727 µs`, CPU time per iteration; or `4.5 M → 7.2 M instructions`."""
+    one = verdict.comparison
+    if one.unit == INSTRUCTIONS:
+        return f"{instructions(one.cost_base_ns)} → {instructions(one.cost_head_ns)} instructions"
+    return f"{time_ns(one.cost_base_ns)} → {time_ns(one.cost_head_ns)}"
 
 
 def whose_time(verdict: FunctionVerdict) -> str:
     """Whose time is compared."""
-    return "self time" if verdict.comparison.kind == SELF else "time with what it calls"
+    own = verdict.comparison.kind == SELF
+    if verdict.comparison.unit == INSTRUCTIONS:
+        return "own work" if own else "work with what it calls"
+    return "self time" if own else "time with what it calls"
 
 
 def code_mark(verdict: FunctionVerdict) -> str:
@@ -305,7 +330,11 @@ def explanation(verdict: FunctionVerdict) -> str:
     if abs(each) < _NEGLIGIBLE * whole:
         return often
     link = "and" if more * each > 0 else "but"
-    return f"{often} ({signed_time(more)}) {link} {dearer} ({signed_time(each)})"
+    return f"{often} ({_signed(more, comparison.unit)}) {link} {dearer} ({_signed(each, comparison.unit)})"
+
+
+def _signed(value: float, unit: str) -> str:
+    return signed_time(value) if unit == NANOSECONDS else f"{'-' if value < 0 else '+'}{instructions(abs(value))}"
 
 
 def _often(times: float) -> str:
@@ -318,7 +347,8 @@ def _per_call(verdict: FunctionVerdict) -> str:
     assert comparison.calls_base and comparison.calls_head
     base, head = comparison.cost_base_ns / comparison.calls_base, comparison.cost_head_ns / comparison.calls_head
     if base <= 0:
-        return f"dearer per call: {time_ns(base)} → {time_ns(head)}"
+        show = time_ns if comparison.unit == NANOSECONDS else instructions
+        return f"dearer per call: {show(base)} → {show(head)}"
     return f"{'dearer' if head > base else 'cheaper'} per call: {percent(head / base - 1)}"
 
 

@@ -31,6 +31,7 @@ RATIO_FROM = 16 << 20
 SIZE_LIMITS = {
     r"run\.json": 128 << 20,
     r"profiles/[0-9]{4,6}\.json": 64 << 20,
+    r"instructions/[0-9]{4,6}\.json": 64 << 20,
     r"profiles/[0-9]{4,6}\.pb\.gz": 64 << 20,
 }
 """The members this release knows, and their bytes unpacked."""

@@ -6,6 +6,7 @@ Columns, not objects: a list of 3,000 rounds as objects is five times the size a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from pytest_blcperf.model.function import KINDS, PYTHON, Function
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Count, Counts, Round
+from pytest_blcperf.model.run import Count, Counts, InstructionLaunch, Round
 from pytest_blcperf.store.checked import Fields, MalformedError, bounded, same_length, show, unique
 
 PROFILE_SCHEMA = "blcperf.profile/1"
@@ -24,6 +25,8 @@ WEIGHT_LIMIT = 1e18
 """ns of one row of a profile: 31 years of CPU time; sums over any file stay finite."""
 COUNT_LIMIT = 10**15
 """Iterations of a round, calls of a function in an iteration."""
+INSTRUCTION_LIMIT = 10**18
+"""Instructions of one repetition: years of a processor's."""
 SAMPLE_LIMIT = 10**9
 """Samples of one row: sums over any file fit in 64 bits."""
 LAUNCH_LIMIT = 10_000
@@ -105,6 +108,33 @@ def counts_from_columns(fields: Fields) -> Counts:
     calls = fields.numbers("calls", 0, COUNT_LIMIT)
     same_length(fields.where, functions, calls)
     return Counts(tuple(map(Count, functions, calls)), fields.flag("deterministic"))
+
+
+def instructions_to_columns(launches: Sequence[InstructionLaunch]) -> dict[str, Any]:
+    """Launches under callgrind as columns, a row a repetition."""
+    rows = [(one, count) for one in launches for count in one.counts]
+    return {
+        "launch": [int(one.index) for one, _ in rows],
+        "hash_seed": [int(one.hash_seed) for one, _ in rows],
+        "iterations": [int(one.iterations) for one, _ in rows],
+        "count": [int(count) for _, count in rows],
+    }
+
+
+def instructions_from_columns(fields: Fields) -> tuple[InstructionLaunch, ...]:
+    """The launches again; hash seed and iterations are those of a launch's first row. Raises MalformedError."""
+    columns = (
+        fields.integers("launch", 0, LAUNCH_LIMIT),
+        fields.integers("hash_seed", 0, 2**32 - 1),
+        fields.integers("iterations", 1, COUNT_LIMIT),
+        fields.integers("count", 0, INSTRUCTION_LIMIT),
+    )
+    same_length(fields.where, *columns)
+    launches: dict[int, InstructionLaunch] = {}
+    for launch, seed, iterations, count in zip(*columns, strict=True):
+        known = launches.setdefault(launch, InstructionLaunch(launch, seed, iterations, ()))
+        launches[launch] = replace(known, counts=(*known.counts, count))
+    return tuple(launches.values())
 
 
 def profile_to_columns(profile: Profile) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pytest_blcperf import __version__
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch, Run
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Instructions, Launch, Run
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.store import archive, pprof
 from pytest_blcperf.store.atomic import replacing
@@ -27,6 +27,8 @@ from pytest_blcperf.store.columns import (
     LINE_LIMIT,
     counts_from_columns,
     counts_to_columns,
+    instructions_from_columns,
+    instructions_to_columns,
     profile_from_columns,
     profile_to_columns,
     rounds_from_columns,
@@ -40,6 +42,8 @@ SUFFIX = ".blcperf"
 _RUN = "run.json"
 _CREATED = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|\+00:00)?"
 _COMMIT = r"[0-9a-f]{0,64}"
+_PROFILE = r"profiles/[0-9]{4,6}\.json"
+_COUNTED = r"instructions/[0-9]{4,6}\.json"
 _PACKAGE_LIMIT = 10_000
 _REPR_LIMIT = 200
 
@@ -91,13 +95,17 @@ def _dump(document: Any) -> bytes:
 def _encode(run: Run) -> dict[str, Any]:
     """The JSON documents of a run by member name."""
     documents: dict[str, Any] = {}
-    benchmarks = []
+    benchmarks: list[dict[str, Any]] = []
     for benchmark in run.benchmarks:
         member = None
         if benchmark.profile is not None:
-            member = f"profiles/{len(documents) + 1:04}.json"
+            member = f"profiles/{sum(name.startswith('profiles/') for name in documents) + 1:04}.json"
             documents[member] = profile_to_columns(benchmark.profile)
-        benchmarks.append(_benchmark_data(benchmark, member))
+        counted = None
+        if benchmark.instructions is not None:
+            counted = f"instructions/{len(benchmarks) + 1:04}.json"
+            documents[counted] = profile_to_columns(benchmark.instructions.profile)
+        benchmarks.append(_benchmark_data(benchmark, member, counted))
     head = {
         "schema": SCHEMA,
         "writer": f"pytest-blcperf {__version__}",
@@ -114,8 +122,8 @@ def _encode(run: Run) -> dict[str, Any]:
     return {_RUN: head, **documents}
 
 
-def _benchmark_data(benchmark: Benchmark, profile: str | None) -> dict[str, Any]:
-    return {
+def _benchmark_data(benchmark: Benchmark, profile: str | None, counted: str | None) -> dict[str, Any]:
+    data = {
         "id": bounded(benchmark.id),
         "name": bounded(benchmark.name),
         "file": bounded(benchmark.file),
@@ -129,6 +137,9 @@ def _benchmark_data(benchmark: Benchmark, profile: str | None) -> dict[str, Any]
         "counts": None if benchmark.counts is None else counts_to_columns(benchmark.counts),
         "profile": profile,
     }
+    if benchmark.instructions is not None:
+        data["instructions"] = {**instructions_to_columns(benchmark.instructions.launches), "profile": counted}
+    return data
 
 
 def _launch_data(launch: Launch) -> dict[str, Any]:
@@ -203,7 +214,8 @@ def _decode(get: Callable[[str], Any], profiles: bool = True) -> Run:
     head = Fields(get(_RUN), "")
     _check_version(head.get("schema"))
     items = head.objects("benchmarks")
-    members = [item.text("profile", r"profiles/[0-9]{4,6}\.json") for item in items if item.get("profile") is not None]
+    members = [item.text("profile", _PROFILE) for item in items if item.get("profile") is not None]
+    members += [item.fields("instructions").text("profile", _COUNTED) for item in items if item.has("instructions")]
     unique(members, "profiles")
     run = Run(
         name=head.text("name"),
@@ -262,7 +274,14 @@ def _benchmark(fields: Fields, get: Callable[[str], Any] | None) -> Benchmark:
         extra_info=fields.free("extra_info"),
         code=fields.text("code"),
         warnings=_warnings(fields),
+        instructions=_instructions(fields.fields("instructions"), get) if fields.has("instructions") and get else None,
     )
+
+
+def _instructions(fields: Fields, get: Callable[[str], Any]) -> Instructions:
+    member = fields.text("profile", _COUNTED)
+    launches = instructions_from_columns(fields)
+    return Instructions(launches, profile_from_columns(Fields(get(member), member), len(launches)))
 
 
 def _profile(member: str | None, launches: int, get: Callable[[str], Any] | None) -> Profile | None:

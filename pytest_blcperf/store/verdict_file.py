@@ -18,6 +18,7 @@ from pytest_blcperf.model.comparison import BenchmarkComparison, Estimate, Funct
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.verdict import (
     BenchmarkVerdict,
+    CallChange,
     Evidence,
     Explanation,
     FunctionVerdict,
@@ -105,10 +106,17 @@ def _benchmark(fields: Fields) -> BenchmarkVerdict:
         gate=fields.text("gate"),
         warnings=_warnings(fields),
         changed_code=tuple(_named(one) for one in _objects(fields, "changed_code", FUNCTION_LIMIT)),
+        changed_calls=_changed_calls(fields),
     )
     if fields.flag("fails") != verdict.fails:
         raise MalformedError(f"{fields.place('fails')} contradicts the outcome {verdict.outcome.value}")
     return verdict
+
+
+def _changed_calls(fields: Fields) -> tuple[CallChange, ...]:
+    """Where exact counts differ; the first files of this version have no such member."""
+    found = _objects(fields, "changed_calls", FUNCTION_LIMIT) if fields.has("changed_calls") else []
+    return tuple(CallChange(_named(one), _number(one, "base"), _number(one, "head")) for one in found)
 
 
 def _comparison(identifier: str, fields: Fields, functions: Sequence[FunctionVerdict]) -> BenchmarkComparison:

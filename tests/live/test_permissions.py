@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -129,3 +131,40 @@ def readable_python() -> tuple[str, str]:
         if not done.returncode:
             return python, path
     pytest.skip("no interpreter here can be run by an unprivileged user: they lie under a private home directory")
+
+
+CHOSEN = (
+    "order_of_time or keep_beginning or exec or whole_system or kernel_mode or only_then "
+    "or context_switches or page_faults or migrations"
+)
+"""Of the tests of the recorder and the counters: threads, children, exec, the ring, and what this user may not do."""
+
+
+def test_the_recorder_without_privileges(open_folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("already unprivileged: the other tests show it")
+    if int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) > 2 or probe.perf_refusal(1000) is not None:
+        pytest.skip("perf_event_open is not allowed to unprivileged users here (kernel.perf_event_paranoid above 2)")
+    python, path = readable_python()
+    tests = [
+        shutil.copy(Path(__file__).with_name(f"test_{name}_live.py"), open_folder) for name in ("recorder", "counters")
+    ]
+
+    def prepare() -> None:
+        # What most distributions allow: only the 516 KiB a CPU of kernel.perf_event_mlock_kb are left.
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (64 << 10, 64 << 10))
+        drop_privileges()
+
+    done = subprocess.run(
+        [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", CHOSEN, *tests],
+        cwd=open_folder,
+        env=environment(PYTHONPATH=path, HOME=str(open_folder)),
+        preexec_fn=prepare,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "may not be recorded by this user" in done.stdout
+    assert "10 passed, 3 skipped" in done.stdout

@@ -1,1 +1,0 @@
-"""Addresses → frames: mappings, objects, unwind tables, names. No address leaves this stage without an answer."""
