@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_blcperf import base, pyproject
+from pytest_blcperf.bench.asv import AsvFolder
+from pytest_blcperf.bench.compat_benchmark import peer_session, publish
+from pytest_blcperf.bench.compat_codspeed import benchmark_marker, is_benchmark, is_service
 from pytest_blcperf.bench.interpreter import facts_of
 from pytest_blcperf.bench.local import LocalBenchmarks
+from pytest_blcperf.bench.process_state import stop_timer
 from pytest_blcperf.bench.repository import Repository, find
 from pytest_blcperf.bench.service_fixture import ProfilingServiceFixture
 from pytest_blcperf.bench.suite import Item, Suite, worker_options
 from pytest_blcperf.capture import probe
 from pytest_blcperf.errors import BlcperfError, UsageError
 from pytest_blcperf.model.hottest import hottest
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Benchmark
+from pytest_blcperf.model.run import LOOK, Benchmark, Launch, metric_id, test_id
 from pytest_blcperf.model.verdict import Outcome as VerdictOutcome
 from pytest_blcperf.options import OPTIONS
-from pytest_blcperf.plugin import PassiveBenchmark
+from pytest_blcperf.plugin import PassiveBenchmark, peer_is_loaded
 from pytest_blcperf.report import measured, terminal, text, write
 from pytest_blcperf.settings import Settings, resolve
 from pytest_blcperf.store import baselines
 
 if TYPE_CHECKING:
+    from pytest_blcperf.report.comparison_page import ComparisonPage
     from pytest_blcperf.session import Outcome
 
 
@@ -47,6 +55,9 @@ class Controller:
         self._local: LocalBenchmarks | None = None
         self._windows: list[Benchmark] = []
         self._lines: list[str] = []
+        self._asv_folder: Path | None = None
+        self._distributed = _is_distributed(config)
+        self._rootdir_inside = config.rootpath.is_relative_to(root)
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Controller:
@@ -56,19 +67,34 @@ class Controller:
             {option.name: str(config.getini(option.dest)) for option in OPTIONS},
             pyproject.table(config.rootpath),
         )
-        _refuse_distribution(config)
         repository = _repository(config.invocation_params.dir)
         root = repository.root if repository is not None else config.rootpath
         controller = cls(config, settings, root, repository)
         controller._choose_base()
+        controller._collect_asv()
         if settings.launches == 0 or config.option.usepdb:
             backend, _ = probe.choose(settings.backend, settings.rate)
             controller._local = LocalBenchmarks(controller._items, str(root), backend)
             config.pluginmanager.register(controller._local, "blcperf-local")
-        else:
+        elif not peer_is_loaded(config) and not config.pluginmanager.has_plugin("codspeed"):
             # For tests that ask for the fixture while they run: those are not known as benchmarks and run once.
             config.pluginmanager.register(PassiveBenchmark(), "blcperf-once")
         return controller
+
+    def _collect_asv(self) -> None:
+        """Have an asv suite's folder collected, with everything else or where it is asked for. Raises UsageError."""
+        if self._settings.asv_dir is None:
+            return
+        folder = (self._root / self._settings.asv_dir).resolve()
+        if not folder.is_dir():
+            raise UsageError(f"--blcperf-asv-dir: {folder} is no folder", "name it relative to the repository")
+        self._asv_folder = folder
+        config = self._config
+        config.pluginmanager.register(AsvFolder(folder), "blcperf-asv")
+        if config.args_source is not pytest.Config.ArgsSource.ARGS and not any(
+            folder.is_relative_to(Path(config.invocation_params.dir, arg.split("::")[0])) for arg in config.args
+        ):
+            config.args.append(str(folder))
 
     def _choose_base(self) -> None:
         if self._settings.save is not None:
@@ -87,7 +113,8 @@ class Controller:
         """Find the benchmarks; with --blcperf-only, deselect everything else."""
         try:
             for item in items:
-                if "benchmark" in getattr(item, "fixturenames", ()):
+                # Whether a service's test reports metrics shows when it runs; in this process nothing is gated.
+                if is_benchmark(item) or (is_service(item) and self._local is None):
                     self._items[item.nodeid] = self._item(item)
         except BlcperfError as error:
             raise pytest.UsageError(str(error)) from None
@@ -97,15 +124,33 @@ class Controller:
                 config.hook.pytest_deselected(items=others)
                 items[:] = [item for item in items if item.nodeid in self._items]
 
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, None]:
+        """Under pytest-xdist this process collects nothing: do that, and measure, when its workers are done.
+
+        Benchmarks next to other tests would disturb each other, so its workers leave them out.
+        """
+        outcome = yield
+        if self._distributed and not session.config.option.collectonly and outcome.excinfo is None:
+            self._tell("pytest-xdist's workers are done; the benchmarks are measured here, one after the other")
+            session.perform_collect()
+            items = [item for item in session.items if item.nodeid in self._items]
+            for item, following in zip_longest(items, items[1:]):
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if session.shouldstop:
+                    break
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Replace a benchmark's run by its reports from the workers; the first one starts the measurement of all."""
         if item.nodeid not in self._items or self._local is not None:
             return None
         if self._outcome is None:
-            _stop_timer(item)
+            stop_timer(item)
             self._measure(item.session)
         assert self._outcome is not None
+        if self._runs_here(self._items[item.nodeid], self._outcome):
+            return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in self._reports(item, self._outcome):
             item.ihook.pytest_runtest_logreport(report=report)
@@ -113,6 +158,11 @@ class Controller:
         # This item set nothing up here, but fixtures of the tests before it may end with it.
         item.session._setupstate.teardown_exact(nextitem)
         return True
+
+    def _runs_here(self, item: Item, outcome: Outcome) -> bool:
+        """A service's test that reports no metric: it is run once, for the profile of its window."""
+        failure = outcome.failures.get(item.id)
+        return item.service and failure is not None and failure.kind == "unused"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The verdict's table; its last line says what was compared with what."""
@@ -123,22 +173,27 @@ class Controller:
             terminalreporter.write_line(line)
 
     @pytest.fixture(name="blcperf")
-    def blcperf(self, request: pytest.FixtureRequest) -> ProfilingServiceFixture:
+    def blcperf(self, request: pytest.FixtureRequest) -> Iterator[ProfilingServiceFixture]:
         """Start a service and profile a window of it: blcperf.start(...), blcperf.window(...)."""
         node = request.node
 
+        name = node.nodeid.partition("::")[2]
+        file = node.path.relative_to(self._root).as_posix() if node.path.is_relative_to(self._root) else str(node.path)
+
         def keep(profile: Profile, seconds: float) -> None:
-            file = (
-                node.path.relative_to(self._root).as_posix() if node.path.is_relative_to(self._root) else str(node.path)
-            )
-            name = node.nodeid.partition("::")[2]
             number = sum(window.name.partition("#")[0] == name for window in self._windows)
             label = f"{name}#{number + 1}" if number else name
             self._windows.append(Benchmark(f"{file}::{label}", label, file, node.location[1] or 0, (), profile))
             hot = ", ".join(f"{one.name} {one.self_share or one.total_share:.0%}" for one in hottest(profile, 3))
             self._lines.append(f"window of {seconds:.2f} s in {label}: {profile.total_samples} samples; {hot}")
 
-        return ProfilingServiceFixture(self._settings.backend, self._settings.rate, keep)
+        fixture = ProfilingServiceFixture(self._settings.backend, self._settings.rate, keep)
+        yield fixture
+        for metric, one in fixture.metrics.items():
+            launch = Launch(0, LOOK, 0, None, (), median(one.values))
+            described = Metric(metric, one.unit, one.better)
+            identifier, label = metric_id(f"{file}::{name}", metric), metric_id(name, metric)
+            self._windows.append(Benchmark(identifier, label, file, node.location[1] or 0, (launch,), metric=described))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -159,7 +214,7 @@ class Controller:
         said = f"blcperf: NOTHING WAS COMPARED with {self._settings.baseline}"
         wanted = self._settings.on_missing
         green = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if green and (wanted == "fail" or (wanted == "auto" and os.environ.get("CI"))):
+        if green and (wanted == "fail" or (wanted == "auto" and (os.environ.get("CI") or self._distributed))):
             said += ", so this session fails (--blcperf-on-missing=warn lets it pass)"
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         self._lines.append(said)
@@ -192,41 +247,58 @@ class Controller:
         file = item.path.relative_to(self._root).as_posix() if item.path.is_relative_to(self._root) else str(item.path)
         inside = item.nodeid.partition("::")[2]
         line = (item.location[1] or 0) + 1
-        settings = self._settings.for_benchmark(item.nodeid, arguments)
-        return Item(f"{file}::{inside}", item.nodeid, file, line, settings, lockstep)
+        settings = _peer_rounds(item, self._settings.for_benchmark(item.nodeid, arguments))
+        # With a rootdir above the repository, pytest's ids would name the head's folder on the base too.
+        nodeid = item.nodeid if self._rootdir_inside else f"{file}::{inside}"
+        service = is_service(item)
+        return Item(f"{file}::{inside}", nodeid, file, line, settings, lockstep and not service, service)
 
     def _measure(self, session: pytest.Session) -> None:
         from pytest_blcperf.interrupt import terminate_like_interrupt
         from pytest_blcperf.session import Session
 
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-
-        def tell(line: str) -> None:
-            if reporter is not None and self._config.option.verbose >= 0:
-                reporter.ensure_newline()
-                reporter.write_line(f"blcperf: {text.clean(line)}")
-
         items = tuple(self._items[item.nodeid] for item in session.items if item.nodeid in self._items)
         try:
             with terminate_like_interrupt():
-                self._outcome = Session(self._suite(items), self._settings, self._repository, tell).measure(
+                self._outcome = Session(self._suite(items), self._settings, self._repository, self._tell).measure(
                     self._choice
                 )
         except BlcperfError as error:
             raise pytest.UsageError(str(error)) from None
+        if peer_session(self._config) is not None:
+            self._publish(session.items)
+
+    def _publish(self, items: Sequence[pytest.Item]) -> None:
+        """What was measured in workers, to this process's pytest-benchmark: its tables and files show it."""
+        run = self._outcome.run if self._outcome is not None else None
+        for item in items:
+            benchmark = run.benchmark(self._items[item.nodeid].id) if run and item.nodeid in self._items else None
+            if benchmark is not None:
+                rounds = [
+                    (one.iterations, one.cpu_ns, one.wall_ns) for launch in benchmark.launches for one in launch.rounds
+                ]
+                publish(item, rounds, benchmark.group, benchmark.extra_info)
+
+    def _tell(self, line: str) -> None:
+        """One line of progress; none with -q."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and self._config.option.verbose >= 0:
+            reporter.ensure_newline()
+            reporter.write_line(f"blcperf: {text.clean(line)}")
 
     def _suite(self, items: tuple[Item, ...]) -> Suite:
         config = self._config
         folder = config.invocation_params.dir
         return Suite(
             root=self._root,
-            rootdir=config.rootpath,
+            rootdir=config.rootpath if self._rootdir_inside else self._root,
             folder=folder,
             config_file=config.inipath,
             items=items,
             options=worker_options(vars(config.option)),
             plugins=tuple(name for name in config.option.plugins if not name.startswith("terminal")),
             folder_on_path=_folder_on_path(folder),
+            asv_folder=self._asv_folder,
         )
 
     def _show(self, outcome: Outcome | None) -> None:
@@ -258,16 +330,26 @@ class Controller:
             if settings.save is not None:
                 kept.append(self._save_baseline(outcome, settings.save))
             if outcome.verdict is not None:
+                page = self._page(outcome) if settings.html else None
                 kept += write.write_reports(
                     outcome.verdict,
                     settings.json,
                     settings.junit,
                     settings.markdown,
+                    html_path=settings.html,
+                    page=page,
                     codequality_path=settings.codequality,
                     sarif_path=settings.sarif,
                 )
         finally:
             self._lines[:0] = kept
+
+    def _page(self, outcome: Outcome) -> ComparisonPage:
+        from pytest_blcperf.pages import comparison_page
+
+        assert outcome.verdict is not None
+        base = outcome.base_run or (self._choice.run if self._choice is not None else None)
+        return comparison_page(outcome.verdict, base, outcome.run, self._repository)
 
     def _save_baseline(self, outcome: Outcome, name: str) -> str:
         """Save what was measured. Benchmarks that were proven identical were not, and so are not in the file."""
@@ -293,7 +375,9 @@ class Controller:
     def _reports(self, item: pytest.Item, outcome: Outcome) -> Iterator[pytest.TestReport]:
         identifier = self._items[item.nodeid].id
         verdicts = outcome.verdict.benchmarks if outcome.verdict is not None else ()
-        verdict = next((one for one in verdicts if one.id == identifier), None)
+        own = [one for one in verdicts if test_id(one.id, (identifier,)) == identifier]
+        # Its time, or of its metrics the one that says most about it.
+        verdict = next((one for one in own if one.fails), own[0] if own else None)
         raw = outcome.reports.get(identifier, [])
         failure = outcome.failures.get(identifier)
         if failure is not None and failure.kind in ("crashed", "hung", "missing"):
@@ -317,21 +401,20 @@ class Controller:
             yield _made_report(item, "failed", "no report came from the benchmark's worker")
 
 
-def _refuse_distribution(config: pytest.Config) -> None:
-    """Raise UsageError when pytest-xdist would run the tests: benchmarks next to each other disturb each other."""
-    distributed = getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None)
-    if distributed or getattr(config.option, "dist", "no") != "no":
-        raise UsageError(
-            "--blcperf measures in workers of its own and cannot run under pytest-xdist (-n, --dist, --tx)",
-            "add -n0, and run the other tests in another session",
-        )
+def _is_distributed(config: pytest.Config) -> bool:
+    """Whether pytest-xdist's workers run the tests."""
+    return getattr(config.option, "dist", "no") != "no" and bool(getattr(config.option, "tx", None))
 
 
-def _stop_timer(item: pytest.Item) -> None:
-    """pytest-timeout's clock is for one test; all benchmarks of the session are measured in the first one's turn."""
-    cancel = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
-    if cancel is not None:
-        cancel(item=item)
+def _peer_rounds(item: pytest.Item, settings: Settings) -> Settings:
+    """`min_rounds` of pytest-benchmark and `max_rounds` of pytest-codspeed, where --blcperf-rounds is not given."""
+    if "rounds" in settings.given:
+        return settings
+    marker = benchmark_marker(item)
+    least = marker.get("min_rounds", getattr(item.config.option, "benchmark_min_rounds", None))
+    most = marker.get("max_rounds")
+    rounds = max(settings.rounds, least) if isinstance(least, int) else settings.rounds
+    return replace(settings, rounds=max(2, min(rounds, most)) if isinstance(most, int) else rounds)
 
 
 def _revived(config: pytest.Config, item: pytest.Item, data: Mapping[str, Any]) -> pytest.TestReport:

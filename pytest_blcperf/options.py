@@ -236,6 +236,7 @@ OPTIONS: tuple[Option, ...] = (
         300.0,
         "a worker that gives no answer for this long is taken for hung and killed (default: 300s)",
         metavar="TIME",
+        marker="timeout",
     ),
     Option("rate", whole_number(10, 10_000), 1000, "samples a second in profiled rounds (default: 1000)", metavar="HZ"),
     Option(
@@ -278,10 +279,18 @@ OPTIONS: tuple[Option, ...] = (
         "that must be installed (default: auto, src and the root where they hold packages)",
         metavar="DIRS",
     ),
+    Option(
+        "asv_dir",
+        str,
+        None,
+        "folder of an asv suite: its time_* benchmarks are collected too, relative to the repository",
+        metavar="DIR",
+    ),
     Option("keep", whole_number(1, 10_000), 20, "how many runs to keep under .blcperf/runs (default: 20)", metavar="N"),
     Option("json", str, None, "write the verdict as JSON (schema blcperf.verdict/1)", metavar="PATH"),
     Option("junit", str, None, "write a JUnit file of the gate's verdicts", metavar="PATH"),
     Option("markdown", str, None, "write the verdict as Markdown, for a job summary or a comment", metavar="PATH"),
+    Option("html", str, None, "write the comparison as one self-contained HTML page", metavar="PATH"),
     Option("codequality", str, None, "write regressions as a GitLab Code Quality report", metavar="PATH"),
     Option("sarif", str, None, "write regressions as SARIF 2.1.0, for code scanning", metavar="PATH"),
     Option(

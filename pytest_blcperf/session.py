@@ -29,7 +29,7 @@ from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.gate import Hypothesis, Step
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Run
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Run, test_id
 from pytest_blcperf.model.verdict import BenchmarkVerdict, GateVerdict
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.settings import Settings, as_data
@@ -80,6 +80,7 @@ class Session:
         head = self._head(scratch)
         self.tell(f"checking {_count(len(self.suite.items), 'benchmark')} with one call each")
         (found,) = self._discover([head], self.suite.items, scratch)
+        windows = _windows_only(self.suite.items, found)
         items = [item for item in self.suite.items if item.id not in found.failures]
         measurement = self._measurement([head], items, found, scratch)
         measurement.measure([item.id for item in items], self.settings.launches, LOOK)
@@ -88,7 +89,11 @@ class Session:
         outcome.run = self._run("head", head, measurement, 0)
         if choice is not None and choice.run is not None:
             judged = compare_runs(choice.run, outcome.run, self.settings, self._settings_by_id())
-            failed = [gate.not_compared(id_, why(failure, "head")) for id_, failure in outcome.failures.items()]
+            failed = [
+                gate.not_compared(id_, why(failure, "head"))
+                for id_, failure in outcome.failures.items()
+                if id_ not in windows
+            ]
             outcome.verdict = self._verdict(
                 choice, [*judged.benchmarks, *failed], [*choice.warnings, *judged.warnings], choice.label
             )
@@ -105,21 +110,26 @@ class Session:
             base_found, head_found = self._discover([tree.side, head], self.suite.items, scratch)
             warnings = tree.use_own_files(base_found, lambda side, items: self._discover([side], items, scratch)[0])
             check_leaks(base_found)
-            verdicts = _one_sided(self.suite.items, base_found, head_found)
+            windows = _windows_only(self.suite.items, head_found)
+            judged_items = [item for item in self.suite.items if item.id not in windows]
+            verdicts = _one_sided(judged_items, base_found, head_found)
             verdicts.update({id_: gate.not_compared(id_, "only on the base: removed") for id_ in tree.removed})
-            both = [item for item in self.suite.items if item.id not in verdicts]
+            both = [item for item in judged_items if item.id not in verdicts]
+            # What a service loads is not seen from here, so nothing is proven of it.
+            seen = [item for item in both if not item.service]
             if self.settings.base_python is None:
-                proofs = tree.proofs(both, base_found, head_found)
+                proofs = tree.proofs(seen, base_found, head_found)
                 verdicts.update({id_: gate.identical(id_, p.reason) for id_, p in proofs.items() if p.identical})
-            nothing = tree.importing_nothing(both, base_found, head_found)
+            nothing = tree.importing_nothing(seen, base_found, head_found)
             verdicts.update({id_: gate.not_compared(id_, why_not) for id_, why_not in nothing.items()})
             items = [item for item in both if item.id not in verdicts]
             measurement = self._measurement([tree.side, head], items, head_found, scratch)
             for judged in gate.judge(self._trials(measurement), self.settings.alpha):
                 verdicts[judged.id] = judged
+            judged_ids = {test_id(id_, self._settings_by_id()) for id_ in verdicts}
             for item in items:
                 sides = measurement.failures.get(item.id, {})
-                if sides or item.id not in verdicts:
+                if sides or item.id not in judged_ids:
                     verdicts[item.id] = gate.not_compared(item.id, _why_one_sided(sides))
             outcome = self._outcome(head_found, measurement)
             pair = uuid.uuid4().hex
@@ -139,20 +149,23 @@ class Session:
         looks = _looks(self.settings.launches)
         for launches in looks:
             measurement.measure(undecided, launches, LOOK)
+            steps: dict[str, set[Step]] = {}
             for id_, base, head in _both(measurement, undecided):
-                comparison = compare_benchmark(base, head, settings[id_], phase=LOOK, paired=True)
-                looked = gate.screen(comparison, settings[id_], last=launches == looks[-1])
-                if looked.step is not Step.EXTEND:
-                    undecided = [other for other in undecided if other != id_]
+                item = test_id(id_, settings)
+                comparison = compare_benchmark(base, head, settings[item], phase=LOOK, paired=True)
+                looked = gate.screen(comparison, settings[item], last=launches == looks[-1])
+                steps.setdefault(item, set()).add(looked.step)
                 if looked.step is Step.CONFIRM:
                     candidates[id_] = looked.candidates
+            undecided = [id_ for id_ in undecided if Step.EXTEND in steps.get(id_, {Step.EXTEND})]
         if candidates:
             self.tell(f"{_count(len(candidates), 'benchmark')} looked slower: confirming with fresh launches")
-            measurement.measure(list(candidates), CONFIRM_LAUNCHES * self.settings.launches, CONFIRM)
+            confirmed = dict.fromkeys(test_id(id_, settings) for id_ in candidates)
+            measurement.measure(list(confirmed), CONFIRM_LAUNCHES * self.settings.launches, CONFIRM)
         self._count_instructions(measurement)
         ids = [item.id for item in measurement.items]
         return [
-            gate.lockstep_trial(base, head, settings[id_], candidates.get(id_, ()))
+            gate.lockstep_trial(base, head, settings[test_id(id_, settings)], candidates.get(id_, ()))
             for id_, base, head in _both(measurement, ids)
         ]
 
@@ -200,7 +213,7 @@ class Session:
         self, choice: Choice, verdicts: Iterable[BenchmarkVerdict], warnings: Iterable[Warning], base: str
     ) -> GateVerdict:
         position = {item.id: number for number, item in enumerate(self.suite.items)}
-        ordered = sorted(verdicts, key=lambda verdict: position.get(verdict.id, len(position)))
+        ordered = sorted(verdicts, key=lambda verdict: position.get(test_id(verdict.id, position), len(position)))
         return GateVerdict(
             base=base,
             head=head_label(self.repository),
@@ -245,7 +258,8 @@ def compare_runs(
     paired = bool(base.pair) and base.pair == head.pair
     trials = []
     for old, new in matched.pairs:
-        chosen = (settings_by_id or {}).get(new.id, settings)
+        by_id = settings_by_id or {}
+        chosen = by_id.get(test_id(new.id, by_id), settings)
         if paired:
             trials.append(_trial_again(old, new, chosen))
         else:
@@ -301,10 +315,22 @@ def _looks(launches: int) -> list[int]:
 
 
 def _both(measurement: Measurement, ids: Sequence[str]) -> Iterator[tuple[str, Benchmark, Benchmark]]:
+    """What both sides have of these tests: their own time and each of their metrics."""
     base, head = measurement.benchmarks(0), measurement.benchmarks(1)
-    for id_ in ids:
-        if id_ in base and id_ in head and id_ not in measurement.failures:
-            yield id_, base[id_], head[id_]
+    wanted = frozenset(ids)
+    for id_, one in head.items():
+        item = test_id(id_, wanted)
+        if item in wanted and id_ in base and item not in measurement.failures:
+            yield id_, base[id_], one
+
+
+def _windows_only(items: Sequence[Item], head: SideFindings) -> set[str]:
+    """Tests of services that report no metric: there is nothing to judge, and the controller runs them itself."""
+    return {
+        item.id
+        for item in items
+        if item.service and item.id in head.failures and head.failures[item.id].kind == "unused"
+    }
 
 
 def _one_sided(items: Sequence[Item], base: SideFindings, head: SideFindings) -> dict[str, BenchmarkVerdict]:

@@ -93,10 +93,12 @@ class Settings:
     profile_window: float
     base_python: str | None
     source_roots: tuple[str, ...] | None
+    asv_dir: str | None
     keep: int
     json: str | None
     junit: str | None
     markdown: str | None
+    html: str | None
     only: bool
     accept_all: str | None = None
     codequality: str | None = None

@@ -2,7 +2,7 @@
 # ci-tools.sh DIRECTORY: install what executes GitLab's template in tests, at a pinned version. Without node it says so and
 # ends well: the tests that need it skip with the reason.
 set -eu
-directory=${1:-.tools}
+directory=${1:-.tools/gitlab}
 version=4.60.1
 done_file=$directory/.gitlab-ci-local-$version
 

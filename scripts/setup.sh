@@ -25,3 +25,6 @@ echo "making $directory with $("$python" -V) ..."
     "$directory/bin/python" -m pip install --quiet --editable . --group dev --group ci ||
     need "pip could not install the dependencies (its message is above)" \
         "they come from the package index: check the network, or PIP_INDEX_URL and PIP_PROXY"
+# Apart, and without what they depend on: the project's own tests run without them.
+"$directory/bin/python" -m pip install --quiet --no-deps --target "$directory/neighbours" --group neighbours ||
+    echo "pytest-blcperf: the plugins of tests/matrix could not be installed; their tests will be skipped" >&2

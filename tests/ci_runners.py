@@ -17,7 +17,7 @@ from gate_runs import environment
 from gitrepo import GitRepo
 
 STAND_INS = Path(__file__).parent / "ci_stand_ins"
-TOOLS = Path(__file__).parents[1] / ".tools"
+TOOLS = Path(__file__).parents[1] / ".tools" / "gitlab"
 BIN = Path(sys.executable).parent
 TIMEOUT = 300
 

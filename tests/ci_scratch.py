@@ -30,7 +30,7 @@ def test_total(benchmark):
 """
 SETTINGS = """\
 [tool.pytest.ini_options]
-addopts = "-p no:cacheprovider"
+addopts = "-p no:cacheprovider -p no:benchmark -p no:codspeed"
 
 [tool.blcperf]
 launches = 2

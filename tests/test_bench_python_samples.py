@@ -103,6 +103,7 @@ def test_the_pointer_says_where_and_the_handler_how_one_came_there():
         (INNER,): 5,
     }
     assert seen.unsure_ns == 5
+    assert seen.without_leaf_ns == 10
     assert seen.functions() == [OUTER, INNER, LEAF]
 
 

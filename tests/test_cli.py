@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import capture_pages
 import numpy as np
 import pytest
+from formats.make_capture_1 import SAMPLE as CAPTURES
 from formats.make_run_1 import SAMPLE, sample_run
 from gitrepo import GitRepo
 
@@ -23,7 +26,9 @@ from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch, Round, Run
 from pytest_blcperf.model.warning import Warning
-from pytest_blcperf.store import baselines, run_file
+from pytest_blcperf.report import run_text
+from pytest_blcperf.report.text import cells
+from pytest_blcperf.store import baselines, capture_file, run_file
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., tuple[int, str, str]]
@@ -194,8 +199,10 @@ def test_report_shows_times_functions_and_warnings(blcperf: Command) -> None:
     code, output, _ = blcperf("report", str(SAMPLE))
     assert code == 0
     assert re.search(r"test_parse\[big\] +200 µs +202 µs +2 +5 +15\n", output)
-    assert re.search(r"71\.0 % +90\.3 % +36\.5  Parser\.parse\.<locals>\.<lambda>  src/shop/parse\.py:20\n", output)
-    assert re.search(r"19\.4 % +19\.4 % +JSONDecoder", output)
+    assert re.search(
+        r"71\.0 %  █{10} +90\.3 % +36\.5  Parser\.parse\.<locals>\.<lambda> +src/shop/parse\.py:20\n", output
+    )
+    assert re.search(r"19\.4 %  █+ +19\.4 % +JSONDecoder", output)
     assert "the kernel differs" in output
     assert "Example CPU 3000" in output
 
@@ -215,7 +222,7 @@ def test_report_says_when_self_time_is_unknown(blcperf: Command, project: Path) 
     assert benchmark.profile is not None
     timed = replace(benchmark, profile=replace(benchmark.profile, self_time=False, backend="timer"))
     run_file.write(replace(sample_run(), benchmarks=(timed,)), project / "x.blcperf")
-    assert re.search(r" n/a +100\.0 % +1  Parser\.parse ", blcperf("report", "x.blcperf")[1])
+    assert re.search(r" n/a  █+ +100\.0 % +1  Parser\.parse ", blcperf("report", "x.blcperf")[1])
 
 
 def test_quiet_report_is_the_table_alone(blcperf: Command) -> None:
@@ -400,3 +407,59 @@ def test_doctor_sees_a_shallow_clone(blcperf: Command, tmp_path: Path, monkeypat
     assert "~ repository: a shallow clone" in blcperf("doctor", "--quiet")[1]
     monkeypatch.chdir(origin.path)
     assert "✓ repository: the whole history" in blcperf("doctor")[1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_read_by_their_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "no-fail" in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_compare_writes_the_html_page(blcperf: Command, project: Path) -> None:
+    assert blcperf("compare", "main", "main", "--no-fail", "--quiet", "--html", "out/page.html") == (0, "", "")
+    assert "<title>" in (project / "out" / "page.html").read_text(encoding="utf-8")
+
+
+def test_report_writes_the_html_page_of_runs_and_captures(blcperf: Command, project: Path) -> None:
+    assert blcperf("report", "main", "--html", "run.html") == (0, "HTML report: run.html\n", "")
+    assert "test_parse[big]" in (project / "run.html").read_text(encoding="utf-8")
+    assert blcperf("report", str(CAPTURES), "--html", "capture.html", "--quiet") == (0, "", "")
+    assert "process 10 (shop)" in (project / "capture.html").read_text(encoding="utf-8")
+
+
+def test_report_shows_a_capture_its_threads_and_callers(blcperf: Command) -> None:
+    code, output, _ = blcperf("report", str(CAPTURES))
+    assert code == 0
+    assert "process 10 (shop): 4 samples of task-clock in 6 s" in output
+    assert "1 samples lost, throttled 2 times" in output
+    assert re.search(r"48\.3 % +48\.3 % +do_syscall_64", output)
+    assert json.loads(blcperf("report", str(CAPTURES), "--json")[1])[0]["schema"] == "blcperf.analysis/1"
+    code, output, _ = blcperf("report", str(CAPTURES), "--callers", "malloc")
+    assert code == 0
+    assert output.index("called by") < output.index("Parser.parse") < output.index("calls\n") < output.index("do_sys")
+    code, _, error = blcperf("report", str(CAPTURES), "--callers", "nothing")
+    assert code == ExitCode.USAGE and "no sampled function" in complaint(error)
+
+
+def test_flat_is_one_table_over_all_benchmarks(blcperf: Command) -> None:
+    code, output, _ = blcperf("report", str(SAMPLE), "--flat", "--top", "2")
+    assert code == 0
+    lines = output.splitlines()
+    assert lines[0].split() == ["self", "total", "function", "where"]
+    assert len(lines) == 3 and "lambda" in lines[1]
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 160])
+def test_tables_fit_the_width_and_degrade_to_ascii(
+    width: int, blcperf: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    capture_file.write([capture_pages.service()], project / "service.blcperf")
+    for argv in (["service.blcperf"], ["service.blcperf", "--flat"], ["service.blcperf", "--callers", "schedule"]):
+        output = blcperf("report", *argv)[1]
+        assert max(map(cells, output.splitlines())) <= width
+    captures = [capture_pages.service()]
+    assert all(line.isascii() for line in run_text.of_captures(captures, run_text.Screen(width, unicode=False), 10))

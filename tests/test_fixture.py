@@ -81,7 +81,7 @@ def test_exception_comes_through(benchmark):
 
 def test_twice_is_an_error(benchmark):
     benchmark(len, [])
-    with pytest.raises(RuntimeError, match="used already"):
+    with pytest.raises(RuntimeError, match="only be used once"):
         benchmark(len, [])
 
 
@@ -92,7 +92,7 @@ def test_wrong_pedantic(benchmark, wrong):
 
 
 def test_setup_that_returns_arguments_excludes_given_ones(benchmark):
-    with pytest.raises(TypeError, match="args/kwargs cannot be given"):
+    with pytest.raises(TypeError, match="setup. returns the arguments"):
         benchmark.pedantic(len, args=([],), setup=lambda: (([],), {}))
 
 
@@ -184,7 +184,7 @@ def test_the_window_excludes_warm_up_and_setup(suite: Path) -> None:
     from pytest_blcperf.store import run_file
 
     (benchmark,) = run_file.read(suite / ".blcperf/baselines/mine.blcperf").benchmarks
-    assert benchmark.profile is not None and benchmark.profile.total_samples > 50
+    assert benchmark.profile is not None and benchmark.profile.total_samples > 20
     names = {function.name for function in benchmark.profile.functions}
     assert "warm" in names
     assert not names & {"cold", "prepare"}

@@ -17,7 +17,8 @@ from pytest_blcperf.store import pprof
 # github.com/google/pprof/blob/main/proto/profile.proto: message → (field, number, type), "*" for repeated.
 MESSAGES: dict[str, list[tuple[str, int, str]]] = {
     "ValueType": [("type", 1, "int64"), ("unit", 2, "int64")],
-    "Sample": [("location_id", 1, "uint64*"), ("value", 2, "int64*")],
+    "Label": [("key", 1, "int64"), ("str", 2, "int64")],
+    "Sample": [("location_id", 1, "uint64*"), ("value", 2, "int64*"), ("label", 3, "Label*")],
     "Mapping": [
         ("id", 1, "uint64"),
         ("filename", 5, "int64"),
@@ -41,6 +42,7 @@ MESSAGES: dict[str, list[tuple[str, int, str]]] = {
         ("location", 4, "Location*"),
         ("function", 5, "Function*"),
         ("string_table", 6, "string*"),
+        ("duration_nanos", 10, "int64"),
         ("comment", 13, "int64*"),
         ("default_sample_type", 14, "int64"),
     ],

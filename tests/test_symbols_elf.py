@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -77,6 +78,14 @@ def test_a_mapping_tells_the_address_in_the_file(program: Path) -> None:
     assert start + 0x10 - bias == (segment.address & ~0xFFF) + 0x10
     with pytest.raises(ElfError, match="no segment of the file lies at offset 0x7fff0000"):
         found.bias(start, 0x7FFF0000)
+
+
+def test_a_section_compressed_with_zstandard() -> None:
+    zstd = pytest.importorskip("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    assert ElfFile.of(grown(999, zstd.compress(b"x" * 999), method=2)).data_of(".debug_str") == b"x" * 999
+    for size, data in ((998, zstd.compress(b"x" * 999)), (1000, zstd.compress(b"x" * 999)), (999, b"nonsense" * 8)):
+        with pytest.raises(ElfError, match="does not decompress"):
+            ElfFile.of(grown(size, data, method=2)).data_of(".debug_str")
 
 
 def grown(size: int, data: bytes, method: int = 1) -> bytes:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_blcperf.bench.calibration_cache import cache_file, remember, remembered
 from pytest_blcperf.bench.calibration_process import FD_VARIABLE
 from pytest_blcperf.bench.channel import ChannelClosed, ChannelTimeout, pair
 from pytest_blcperf.bench.native_walk import NativeCode, NativeWalk
@@ -91,7 +92,8 @@ def find_place(
 
 
 def calibrate(python: Sequence[str], path: Sequence[str] = ()) -> PointerPlace:
-    """The place of the bytecode pointer of that interpreter (a command); `path` is its PYTHONPATH.
+    """The place of the bytecode pointer of that interpreter (a command); `path` is its PYTHONPATH. Found once, it is
+    kept in the user's cache.
 
     Raises PermissionDenied with the reason when the interpreter, the machine or the kernel does not let it be found.
     """
@@ -112,6 +114,10 @@ def _identity(program: str) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=16)
 def _calibrated(python: tuple[str, ...], path: tuple[str, ...], _identity: object) -> PointerPlace | BlcperfError:
+    kept = cache_file(python)
+    known = remembered(kept, os.uname().machine)
+    if known is not None:
+        return known
     try:
         place = _measured(python, path)
     except BlcperfError as error:
@@ -122,6 +128,7 @@ def _calibrated(python: tuple[str, ...], path: tuple[str, ...], _identity: objec
             f"calibration's samples at best, {NEEDED:.0%} are needed",
             "choose another --blcperf-backend",
         )
+    remember(kept, place)
     return place
 
 

@@ -54,7 +54,16 @@ def _discover(
     left = list(items)
     while left:
         plans = dict.fromkeys(item.nodeid for item in left)
-        launch = run_launch(sides, plans, seed=0, scratch=scratch, timeout=timeout, clock=clock, record_files=True)
+        launch = run_launch(
+            sides,
+            plans,
+            seed=0,
+            scratch=scratch,
+            timeout=timeout,
+            clock=clock,
+            record_files=True,
+            timeouts={item.nodeid: item.settings.timeout for item in left},
+        )
         for said, found in zip(launch.sides, findings, strict=True):
             for item in left:
                 _note(item, said.failures, found.failures)

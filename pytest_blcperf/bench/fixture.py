@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from pytest_blcperf.bench.job import Arguments, Job, Measure, Rounds, Schedule
 from pytest_blcperf.bench.stats import Stats
 
 if TYPE_CHECKING:
@@ -14,79 +15,35 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_blcperf.bench.target import Arguments
+
+class FixtureAlreadyUsed(RuntimeError):
+    """A second use within one test; pytest-benchmark's error has the same name and words."""
 
 
-class Call(Protocol):
-    """What a fixture hands over to be measured; `target.Target` takes the same arguments."""
+class MeasuringCalls:
+    """`benchmark(f, *args, **kwargs)`, `benchmark.pedantic(…)` and `await benchmark.aio(f)`, once in a test.
 
-    def __call__(
-        self,
-        call: Callable[..., object],
-        name: str,
-        setup: Callable[[], Arguments] | None,
-        teardown: Callable[..., object] | None,
-    ) -> tuple[object, Sequence[tuple[int, int, int]]]:
-        """Measure; gives the result of one call and the timed rounds (iterations, CPU ns, wall ns)."""
+    A mixin: `BenchmarkFixture` below is the fixture where pytest-benchmark is absent; where it is installed, a subclass
+    of its own fixture takes these methods (see `compat_benchmark.py`). `_mode` is the name both use.
+    """
 
-
-def call_once(
-    call: Callable[..., object],
-    name: str,
-    setup: Callable[[], Arguments] | None,
-    teardown: Callable[..., object] | None,
-) -> tuple[object, Sequence[tuple[int, int, int]]]:
-    """What `benchmark(f)` does without --blcperf: one call, timed, so that `stats` has something to show."""
-    import time
-
-    del name
-    args, kwargs = setup() if setup is not None else ((), {})
-    wall, cpu = time.perf_counter_ns(), time.process_time_ns()
-    try:
-        result = call(*args, **kwargs)
-        cpu, wall = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
-    finally:
-        if teardown is not None:
-            teardown(*args, **kwargs)
-    return result, [(1, cpu, wall)]
-
-
-class BenchmarkFixture:
-    """`benchmark(f, *args, **kwargs)` and `benchmark.pedantic(…)`; usable once in a test."""
-
-    def __init__(self, request: pytest.FixtureRequest, measure: Call, enabled: bool) -> None:
-        node = request.node
-        marker = node.get_closest_marker("benchmark")
-        callspec = getattr(node, "callspec", None)
-        self._measure = measure
-        self._used: str | None = None
-        self._loop: AbstractEventLoop | None = None
-        self.enabled = enabled
-        self.name: str = node.name
-        self.fullname: str = node.nodeid
-        self.group: str | None = marker.kwargs.get("group") if marker is not None else None
-        self.params: dict[str, Any] | None = dict(callspec.params) if callspec is not None else None
-        self.param: str | None = callspec.id if callspec is not None else None
-        self.extra_info: dict[str, Any] = {}
-        self.stats: Stats | None = None
-        self.has_error = False
+    _measure: Measure
+    _mode: str | None = None
+    _loop: AbstractEventLoop | None = None
+    _already_used: type[Exception] = FixtureAlreadyUsed
+    _job_options: Mapping[str, Any] = {}
+    has_error = False
 
     @property
     def used(self) -> bool:
         """Whether the test has called it."""
-        return self._used is not None
-
-    @property
-    def disabled(self) -> bool:
-        """Whether the target runs once and nothing is measured."""
-        return not self.enabled
+        return self._mode is not None
 
     def __call__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Measure `function(*args, **kwargs)`; gives the result of one more call."""
         self._begin("benchmark(...)")
-        name = _name(function)
         call = self._synchronous(function)
-        return self._run(partial(call, *args, **kwargs) if args or kwargs else call, name)
+        return self._run(Job(partial(call, *args, **kwargs) if args or kwargs else call, _name(function)))
 
     def pedantic(  # noqa: PLR0917 - pytest-benchmark's signature
         self,
@@ -102,38 +59,59 @@ class BenchmarkFixture:
         """Measure `target` with pytest-benchmark's fine control.
 
         `setup` runs untimed before every call and may return `(args, kwargs)`; `teardown` after it. `rounds`,
-        `warmup_rounds` and `iterations` are checked and otherwise left to the gate, which decides how many calls its
-        statistics need.
+        `warmup_rounds` and `iterations` are what the test can rely on: the gate makes more calls where the test does
+        not mind, and exactly these where it does (see `measure.py`).
         """
         self._begin("benchmark.pedantic(...)")
-        if rounds < 1 or iterations < 1 or warmup_rounds < 0:
-            raise ValueError(
-                f"benchmark.pedantic: rounds={rounds}, iterations={iterations}, warmup_rounds={warmup_rounds}: "
-                "rounds and iterations must be at least 1, warmup_rounds at least 0"
-            )
-        if setup is not None and iterations != 1:
-            raise ValueError(f"benchmark.pedantic: setup runs before every call, so iterations={iterations} must be 1")
-        call = self._synchronous(target)
+        try:
+            schedule = _schedule(rounds, warmup_rounds, iterations, setup)
+        except ValueError:
+            self.has_error = True
+            raise
         fixed = tuple(args), dict(kwargs or {})
+        call = self._synchronous(target)
         if setup is None and teardown is None:
             ready = partial(call, *fixed[0], **fixed[1]) if args or kwargs else call
-            return self._run(ready, _name(target))
+            return self._run(Job(ready, _name(target), schedule=schedule))
 
         def prepare() -> Arguments:
             made = setup() if setup is not None else None
-            if made is None:
+            if not made:
                 return fixed
             if args or kwargs:
-                raise TypeError("benchmark.pedantic: args/kwargs cannot be given when setup returns them")
+                raise TypeError("Can't use `args` or `kwargs` if `setup` returns the arguments.")
             return tuple(made[0]), dict(made[1])
 
-        return self._run(call, _name(target), setup=prepare, teardown=teardown)
+        return self._run(Job(call, _name(target), prepare, teardown, schedule))
+
+    def measure_job(self, job: Job) -> Any:
+        """Measure what another collector has prepared (`asv.py`)."""
+        self._begin("measure_job")
+        return self._run(job)
+
+    def weave(self, target: Any, **kwargs: Any) -> None:
+        """Measure the next call of `target` (a function or its dotted name) wherever it comes from; needs aspectlib."""
+        try:
+            import aspectlib
+        except ImportError as error:
+            raise ImportError(f"{error}: benchmark.weave needs it (pip install aspectlib)") from error
+
+        def aspect(function: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapper(*args: Any, **named: Any) -> Any:
+                return self(function, *args, **named)
+
+            return wrapper
+
+        self._cleanup_callbacks.append(aspectlib.weave(target, aspect, **kwargs).rollback)
+
+    patch = weave
+    _cleanup_callbacks: list[Callable[[], object]]
 
     def _begin(self, how: str) -> None:
-        if self._used:
+        if self._mode:
             self.has_error = True
-            raise RuntimeError(f"the benchmark fixture was used already, by {self._used}; use it once in a test")
-        self._used = how
+            raise self._already_used(f"Fixture can only be used once. Previously it was used in {self._mode} mode.")
+        self._mode = how
 
     def _synchronous(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function itself; for a coroutine function, one that runs it to its end on one persistent event loop."""
@@ -146,6 +124,7 @@ class BenchmarkFixture:
         except RuntimeError:
             self._loop = loop = asyncio.new_event_loop()
         else:
+            self.has_error = True
             raise RuntimeError(
                 "benchmark(coroutine_function) inside a running event loop: make the test a plain function, "
                 "and the benchmark runs the coroutine on a loop of its own"
@@ -156,23 +135,73 @@ class BenchmarkFixture:
 
         return run_coroutine
 
-    def _run(
-        self,
-        call: Callable[..., object],
-        name: str,
-        setup: Callable[[], Arguments] | None = None,
-        teardown: Callable[..., object] | None = None,
-    ) -> object:
+    def _run(self, job: Job) -> object:
+        if self._job_options:
+            from dataclasses import replace
+
+            job = replace(job, **self._job_options)
         try:
-            result, rounds = self._measure(call, name, setup, teardown)
+            result, rounds = self._measure(job)
         except BaseException:
             self.has_error = True
             raise
         finally:
             if self._loop is not None:
                 self._loop.close()
-        self.stats = Stats(rounds)
+        self._keep(rounds)
         return result
+
+    def _keep(self, rounds: Rounds) -> None:
+        """Make `stats` of the timed rounds."""
+        raise NotImplementedError
+
+
+class BenchmarkFixture(MeasuringCalls):
+    """The fixture of a test where pytest-benchmark is not installed."""
+
+    def __init__(
+        self, request: pytest.FixtureRequest, measure: Measure, enabled: bool, disable_gc: bool = False
+    ) -> None:
+        node = request.node
+        marker = node.get_closest_marker("benchmark")
+        callspec = getattr(node, "callspec", None)
+        self._measure = measure
+        self._job_options = {"disable_gc": True} if disable_gc else {}
+        self._cleanup_callbacks = []
+        self.enabled = enabled
+        self.name: str = node.name
+        self.fullname: str = node.nodeid
+        self.group: str | None = marker.kwargs.get("group") if marker is not None else None
+        self.params: dict[str, Any] | None = dict(callspec.params) if callspec is not None else None
+        self.param: str | None = callspec.id if callspec is not None else None
+        self.extra_info: dict[str, Any] = {}
+        self.stats: Stats | None = None
+        self.skipped = False
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the target runs once and nothing is measured."""
+        return not self.enabled
+
+    def clean_up(self) -> None:
+        """Take back what `weave` has replaced."""
+        while self._cleanup_callbacks:
+            self._cleanup_callbacks.pop()()
+
+    def _keep(self, rounds: Rounds) -> None:
+        self.stats = Stats(rounds, self)
+
+
+def _schedule(rounds: Any, warmup_rounds: Any, iterations: Any, setup: object) -> Schedule:
+    if not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"benchmark.pedantic: `iterations` must be a positive int, not {iterations!r}")
+    if not isinstance(rounds, int) or rounds < 1:
+        raise ValueError(f"benchmark.pedantic: `rounds` must be a positive int, not {rounds!r}")
+    if not isinstance(warmup_rounds, int) or warmup_rounds < 0:
+        raise ValueError(f"benchmark.pedantic: `warmup_rounds` must be an int of zero or more, not {warmup_rounds!r}")
+    if iterations > 1 and setup:
+        raise ValueError(f"benchmark.pedantic: setup runs before every call, so iterations={iterations} must be 1")
+    return Schedule(warmup_rounds, rounds, iterations)
 
 
 def _name(function: Callable[..., Any]) -> str:

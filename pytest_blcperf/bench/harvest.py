@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,21 @@ from pytest_blcperf.bench.instructions import Counted
 from pytest_blcperf.bench.lockstep import SideData
 from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Benchmark, Count, Counts, InstructionLaunch, Instructions, Launch
+from pytest_blcperf.model.run import (
+    Benchmark,
+    Count,
+    Counts,
+    InstructionLaunch,
+    Instructions,
+    Launch,
+    metric_id,
+)
 from pytest_blcperf.model.warning import Warning
+
+COARSE = 0.05
+"""The clock's step relative to an iteration from which on it is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +53,23 @@ class BenchmarkHarvest:
     _profiles: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     _counts: list[Mapping[str, Any]] = field(default_factory=list)
     _instructions: list[tuple[int, int, Counted]] = field(default_factory=list)
+    _overhead_ns: list[float] = field(default_factory=list)
+    _resolution_ns: list[float] = field(default_factory=list)
+    _metrics: dict[Metric, list[Launch]] = field(default_factory=dict)
+    _warnings: dict[Warning, None] = field(default_factory=dict)
 
     def add(self, conditions: Conditions, data: SideData) -> None:
         """Take in one launch."""
-        self.launches.append(
-            Launch(conditions.index, conditions.phase, conditions.hash_seed, conditions.cpu, tuple(data.rounds))
-        )
+        launch = Launch(conditions.index, conditions.phase, conditions.hash_seed, conditions.cpu, tuple(data.rounds))
+        if data.rounds:
+            self.launches.append(launch)
+        for name, one in data.metrics.items():
+            metric = Metric(str(name), str(one["unit"]), str(one["better"]))
+            self._metrics.setdefault(metric, []).append(replace(launch, rounds=(), value=float(one["value"])))
+        if data.rounds:
+            self._overhead_ns.append(data.overhead_ns)
+            self._resolution_ns.append(data.resolution_ns)
+        self._warnings.update(dict.fromkeys(data.warnings))
         if data.profile is not None:
             self._profiles.append((conditions.index, data.profile))
         if data.counts is not None:
@@ -54,6 +78,15 @@ class BenchmarkHarvest:
     def add_instructions(self, index: int, hash_seed: int, counted: Counted) -> None:
         """Take in one launch under callgrind."""
         self._instructions.append((index, hash_seed, counted))
+
+    def benchmarks(self, *warnings: Warning | None) -> list[Benchmark]:
+        """The benchmark, where it has rounds, and each metric its test reported as one of its own."""
+        found = [self.benchmark(*warnings)] if self.launches else []
+        for metric, launches in self._metrics.items():
+            identifier = metric_id(self.id, metric.name)
+            name = identifier.split("::", 1)[-1]
+            found.append(Benchmark(identifier, name, self.file, self.line, tuple(launches), metric=metric))
+        return found
 
     def benchmark(self, *warnings: Warning | None) -> Benchmark:
         """Everything so far as a benchmark of a run, with `warnings` added to the capture's own."""
@@ -70,11 +103,24 @@ class BenchmarkHarvest:
             params=self.extra.get("params", {}),
             extra_info=self.extra.get("extra_info", {}),
             code=self.code,
+            overhead_ns=median(self._overhead_ns) if self._overhead_ns else 0.0,
+            resolution_ns=median(self._resolution_ns) if self._resolution_ns else 0.0,
             warnings=(
+                *self._warnings,
+                *self._too_coarse(),
                 *_profile_warnings(profile for _, profile in self._profiles),
                 *(warning for warning in warnings if warning is not None),
             ),
         )
+
+    def _too_coarse(self) -> list[Warning]:
+        """Where the clock's step is no longer small against an iteration."""
+        times = [one.cpu_ns / one.iterations for launch in self.launches for one in launch.rounds if one.iterations]
+        if not times or median(self._resolution_ns) <= COARSE * median(times):
+            return []
+        step, time = median(self._resolution_ns), median(times)
+        text = f"an iteration takes {time:,.0f} ns of CPU time and is timed to {step:,.0f} ns; a larger one would help"
+        return [Warning("resolution", text)]
 
 
 def _function(entry: Iterable[Any]) -> Function:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class SideLaunch:
     loaded: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Node id → what had been loaded when it was done, when that was recorded."""
     failures: dict[str, Failure] = field(default_factory=dict)
+    metrics: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Node id → what its test reported: name → unit, better, value."""
 
 
 @dataclass
@@ -46,6 +48,8 @@ class LaunchData:
     sides: list[SideLaunch]
     measured: dict[str, list[SideData]] = field(default_factory=dict)
     iterations: dict[str, int] = field(default_factory=dict)
+    declared: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Node id → the calls its test declares (`benchmark.pedantic`): warm-up rounds, rounds, iterations."""
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -59,13 +63,16 @@ def run_launch(
     clock: Callable[[], float],
     record_files: bool = False,
     conduct: Conduct = drive,
+    timeouts: Mapping[str, float] | None = None,
 ) -> LaunchData:
     """Take one worker a side through the benchmarks of `plans`, in its order.
 
-    `conduct` makes the requests, those of a measurement unless told otherwise. A plan of None means: run the test with
-    a single call, measure nothing (that is how benchmarks are discovered). Whatever a worker does, this comes back: a
-    worker that is lost ends its launch, and the failure stands at the benchmark it was at; benchmarks after it are in
-    neither `measured` nor `failures`.
+    `conduct` makes the requests, those of a measurement unless told otherwise. `timeouts` are those of single
+    benchmarks, `timeout` that of the rest.
+
+    A plan of None means: run the test with a single call, measure nothing (that is how benchmarks are discovered).
+    Whatever a worker does, this comes back: a worker that is lost ends its launch, and the failure stands at the
+    benchmark it was at; benchmarks after it are in neither `measured` nor `failures`.
     """
     launch = LaunchData([SideLaunch() for _ in sides])
     with ExitStack() as stack:
@@ -78,6 +85,8 @@ def run_launch(
             conversation.begin()
         for nodeid, plan in plans.items():
             start = clock()
+            for conversation in conversations:
+                conversation.allow((timeouts or {}).get(nodeid, timeout))
             try:
                 _one_benchmark(conversations, nodeid, plan, seed=seed, clock=clock, launch=launch, conduct=conduct)
             finally:
@@ -101,13 +110,30 @@ def _one_benchmark(
     conduct: Conduct,
 ) -> None:
     ready = [conversation.until_ready(nodeid) for conversation in conversations]
+    for answer in ready:
+        if answer is not None and answer.get("schedule"):
+            launch.declared[nodeid] = tuple(answer["schedule"])
     if plan is not None and all(answer is not None for answer in ready):
+        if plan.keep_schedule:
+            plan = replace(plan, schedule=launch.declared.get(nodeid))
         try:
             launch.measured[nodeid], launch.iterations[nodeid] = conduct(conversations, plan, seed, clock)
         except (TargetRaised, WorkerLost):
             launch.measured.pop(nodeid, None)
     for conversation in conversations:
         conversation.finish(nodeid)
+    _take_metrics(launch, nodeid)
+
+
+def _take_metrics(launch: LaunchData, nodeid: str) -> None:
+    """Beside the rounds of a benchmark, or alone where the test measured nothing else."""
+    if any(nodeid in said.failures for said in launch.sides) or not any(
+        nodeid in said.metrics for said in launch.sides
+    ):
+        return
+    data = launch.measured.setdefault(nodeid, [SideData() for _ in launch.sides])
+    for one, said in zip(data, launch.sides, strict=True):
+        one.metrics = said.metrics.get(nodeid, {})
 
 
 class _Conversation:
@@ -146,6 +172,11 @@ class _Conversation:
         except WorkerLost as error:
             lost = error
         self._lose_all(lost)
+
+    def allow(self, seconds: float) -> None:
+        """How long the worker may be silent."""
+        if not self.lost:
+            self._worker.allow(seconds)
 
     def until_ready(self, nodeid: str) -> Mapping[str, Any] | None:
         """Wait until the benchmark waits for requests; None when it is over before that (failed, skipped, missing)."""
@@ -227,6 +258,8 @@ class _Conversation:
         self._said.extra[nodeid] = message["extra"]
         if "loaded" in message:
             self._said.loaded[nodeid] = message["loaded"]
+        if message.get("metrics"):
+            self._said.metrics[nodeid] = message["metrics"]
         outcomes = {report["outcome"] for report in self._said.reports.get(nodeid, ())}
         if "failed" in outcomes:
             self._said.failures.setdefault(nodeid, Failure("failed", self._report_text(nodeid, "failed")))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pytest_blcperf.capture.backends import OUTSIDE
 from pytest_blcperf.errors import BlcperfError
 from pytest_blcperf.model.run import Round
+from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.window.warm_up import WarmUp
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ ROUND_NS = 6_000_000
 """Aimed-at length of a round. 5 ms rounds beat 19 and 75 ms at equal CPU time (notes: statistics)."""
 
 MAX_ITERATIONS = 10_000_000
+
+SLOW = 2.0
+"""Seconds from which on a round is made once a launch instead of three times, and its calls are not counted."""
 
 
 class Requester(Protocol):
@@ -49,6 +53,11 @@ class Plan:
     cpus: tuple[int, ...] | None = None
     tools: tuple[OutsideTools, ...] = ()
     """By side, what backends need that look from outside."""
+    keep_schedule: bool = False
+    schedule: tuple[int, int, int] | None = None
+    """Warm-up rounds, rounds and iterations that the test declared and depends on: these calls and no others."""
+    memory: int | None = None
+    """Bytes a side may grow by; what leaks is stopped before the machine is full."""
 
 
 @dataclass
@@ -60,6 +69,12 @@ class SideData:
     counts: Mapping[str, Any] | None = None
     instructions: Mapping[str, Any] | None = None
     """What `InstructionCounter.count` gave, in a launch under callgrind."""
+    overhead_ns: float = 0.0
+    """CPU time of the harness that was taken off each iteration."""
+    resolution_ns: float = 0.0
+    """The CPU clock's step as a part of one iteration."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    warnings: list[Warning] = field(default_factory=list)
 
 
 def drive(sides: Sequence[Requester], plan: Plan, seed: int, clock: Callable[[], float]) -> tuple[list[SideData], int]:
@@ -72,25 +87,93 @@ def drive(sides: Sequence[Requester], plan: Plan, seed: int, clock: Callable[[],
     if plan.cpus is not None:
         for side in sides:
             side.request("pin", cpus=list(plan.cpus))
-    iterations, per_iteration = _warm_up(sides, plan, clock)
+    memory = _Memory(plan.memory, len(sides))
+    if plan.schedule is not None:
+        return _scheduled(sides, data, plan.schedule, generator), plan.schedule[2]
+    iterations, per_iteration = _warm_up(sides, plan, clock, memory)
     round_seconds = iterations * per_iteration / 1e9
-    sweeps = _fit(plan.rounds, plan.seconds * 0.5, round_seconds * len(sides), at_least=3)
-    for side in sides:
-        side.request("freeze")
+    at_least = 3 if round_seconds < SLOW else 1
+    sweeps = _fit(plan.rounds, plan.seconds * 0.5, round_seconds * len(sides), at_least=at_least)
+    _freeze(sides, data, iterations)
     for order in islice(_sweeps(len(sides), generator), sweeps):
         for index in order:
             answer = sides[index].request("round", iterations=iterations, timed=True)
             data[index].rounds.append(Round(iterations, answer["cpu"], answer["wall"]))
+            memory.note(index, answer)
+        if memory.exceeded:
+            break
+    if memory.exceeded:
+        for one in data:
+            one.warnings.append(memory.warning())
+        return data, iterations
     if plan.profile_window > 0:
         left = plan.seconds * 0.9 - sweeps * round_seconds * len(sides)
         _profile(sides, data, plan, iterations=iterations, seconds=left, generator=generator, clock=clock)
-    if plan.count:
+    if plan.count and round_seconds < SLOW:
         for index, side in enumerate(sides):
             data[index].counts = side.request("count", repeat=2)
     return data, iterations
 
 
-def _warm_up(sides: Sequence[Requester], plan: Plan, clock: Callable[[], float]) -> tuple[int, float]:
+def _freeze(sides: Sequence[Requester], data: Sequence[SideData], iterations: int) -> None:
+    """End of the warm-up; each side tells what its harness adds to an iteration."""
+    for side, one in zip(sides, data, strict=True):
+        answer = side.request("freeze")
+        one.overhead_ns = float(answer.get("overhead", 0.0))
+        one.resolution_ns = float(answer.get("clock_step", 0.0)) / iterations
+
+
+def _scheduled(
+    sides: Sequence[Requester],
+    data: list[SideData],
+    schedule: tuple[int, int, int],
+    generator: random.Random,
+) -> list[SideData]:
+    """The declared calls, alternately; no profile and no counts, which would take more calls."""
+    warm_up, rounds, iterations = schedule
+    _freeze(sides, data, iterations)
+    for number, order in enumerate(islice(_sweeps(len(sides), generator), warm_up + rounds)):
+        for index in order:
+            timed = number >= warm_up
+            answer = sides[index].request("round", iterations=iterations, timed=timed, scheduled=True)
+            if timed:
+                data[index].rounds.append(Round(iterations, answer["cpu"], answer["wall"]))
+    for one in data:
+        one.warnings.append(
+            Warning("scheduled", "the test depends on its number of calls: no profile, only the calls it declares")
+        )
+    return data
+
+
+class _Memory:
+    """How much each side has grown since its first round."""
+
+    def __init__(self, limit: int | None, sides: int) -> None:
+        self._limit = limit
+        self._first: list[int | None] = [None] * sides
+        self._grown = 0
+
+    def note(self, index: int, answer: Mapping[str, Any]) -> None:
+        """Take in a round's answer."""
+        resident = int(answer.get("memory", 0))
+        first = self._first[index]
+        if first is None:
+            self._first[index] = resident
+        else:
+            self._grown = max(self._grown, resident - first)
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether a side has grown beyond the limit."""
+        return self._limit is not None and self._grown > self._limit
+
+    def warning(self) -> Warning:
+        """What happened, for the report."""
+        grown = f"{self._grown / 2**20:,.0f} MiB"
+        return Warning("memory", f"stopped early: the process had grown by {grown}, so the target keeps what it makes")
+
+
+def _warm_up(sides: Sequence[Requester], plan: Plan, clock: Callable[[], float], memory: _Memory) -> tuple[int, float]:
     """Run rounds until every side is warm; gives iterations a round and the slower side's ns per iteration.
 
     The first call of all is a single iteration: it finds out whether a round can hold more than one.
@@ -99,15 +182,16 @@ def _warm_up(sides: Sequence[Requester], plan: Plan, clock: Callable[[], float])
     warm_ups = [WarmUp(plan.delay, clock) for _ in sides]
     while True:
         latest = 0.0
-        for warm_up, side in zip(warm_ups, sides, strict=True):
+        for index, (warm_up, side) in enumerate(zip(warm_ups, sides, strict=True)):
             start = clock()
             answer = side.request("round", iterations=iterations)
+            memory.note(index, answer)
             warm_up.observe(max(answer["wall"], 1) / iterations)
             # With what lies around the calls, such as a dear setup: it is time that passes all the same.
             latest = max(latest, answer["wall"] / iterations, (clock() - start) * 1e9 / iterations, 1e-3)
         wanted = _next_iterations(iterations, latest) if plan.iterations is None else iterations
         growing, iterations = wanted > 2 * iterations, wanted
-        if not growing and all(warm_up.finished for warm_up in warm_ups):
+        if memory.exceeded or (not growing and all(warm_up.finished for warm_up in warm_ups)):
             return iterations, latest
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pytest_blcperf.bench.cpus import allowed_cpus
 from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
 from pytest_blcperf.bench.instructions import Counted, launch_under_callgrind
@@ -33,6 +35,9 @@ INSTRUCTION_LAUNCHES = 3
 
 LOOK_SHARE = 0.55
 """Part of a benchmark's time budget that screening may spend; the rest is for the confirmation."""
+
+MEMORY_SHARE = 0.3
+"""Part of the memory that is free which the processes of a launch may take while they measure."""
 
 MIN_LAUNCHES = 3
 """Fewer launches a side give no error to speak of, so the budget does not stop before."""
@@ -60,15 +65,13 @@ class Measurement:
 
     def __post_init__(self) -> None:
         self._items = {item.id: item for item in self.items}
-        self._harvests = {
-            item.id: [BenchmarkHarvest(item.id, item.file, item.line, self.codes.get(item.id, "")) for _ in self.sides]
-            for item in self.items
-        }
+        self._harvests = {item.id: self._new_harvests(item.id) for item in self.items}
         self._done: dict[tuple[str, str], int] = {}
         self._spent = dict.fromkeys(self._items, 0.0)
         self._iterations: dict[str, int] = {}
         self._short: dict[str, Warning] = {}
         self._uncounted: dict[str, Warning] = {}
+        self._scheduled: set[str] = set()
         self._random = random.Random()
 
     def measure(self, ids: Sequence[str], launches: int, phase: str) -> None:
@@ -116,9 +119,10 @@ class Measurement:
     def benchmarks(self, side: int) -> dict[str, Benchmark]:
         """What the launches gave so far, by id, for one side."""
         return {
-            identifier: harvests[side].benchmark(self._short.get(identifier), self._uncounted.get(identifier))
+            one.id: one
             for identifier, harvests in self._harvests.items()
-            if harvests[side].launches and identifier not in self.failures
+            if identifier not in self.failures
+            for one in harvests[side].benchmarks(self._short.get(identifier))
         }
 
     def _wants(self, identifier: str, launches: int, phase: str) -> bool:
@@ -137,6 +141,7 @@ class Measurement:
     def _launch(self, ids: Sequence[str], conditions: Conditions) -> None:
         if ids:
             launch = self._run(self.sides, ids, conditions)
+            ids = self._without_the_miscounted(launch, ids)
             for identifier in ids:
                 data = launch.measured.get(self._items[identifier].nodeid)
                 if data is not None:
@@ -153,14 +158,41 @@ class Measurement:
         data: dict[str, dict[int, SideData]] = {identifier: {} for identifier in ids}
         for number in order:
             launch = self._run([self.sides[number]], ids, conditions)
+            ids = self._without_the_miscounted(launch, ids)
             for identifier in ids:
                 measured = launch.measured.get(self._items[identifier].nodeid)
                 if measured is not None:
                     data[identifier][number] = measured[0]
             self._notice(launch, [self.sides[number]], ids)
-        for identifier, sides in data.items():
+        for identifier in ids:
+            sides = data[identifier]
             if len(sides) == len(self.sides):
                 self._take(identifier, conditions, [sides[number] for number in range(len(self.sides))])
+
+    def _without_the_miscounted(self, launch: LaunchData, ids: Sequence[str]) -> list[str]:
+        """Those of `ids` whose launch counts.
+
+        A test that declares its calls (`benchmark.pedantic`) and failed may depend on them: targets that can be called
+        once, assertions on how often they were. From now on it gets exactly those calls, and starts anew; only what
+        fails then has failed.
+        """
+        kept = []
+        for identifier in ids:
+            nodeid = self._items[identifier].nodeid
+            failures = [said.failures[nodeid] for said in launch.sides if nodeid in said.failures]
+            miscounted = any(failure.kind == "failed" for failure in failures) and nodeid in launch.declared
+            if not miscounted or identifier in self._scheduled:
+                kept.append(identifier)
+                continue
+            self._scheduled.add(identifier)
+            self._harvests[identifier] = self._new_harvests(identifier)
+            self._iterations.pop(identifier, None)
+            self._done = {key: done for key, done in self._done.items() if key[0] != identifier}
+        return kept
+
+    def _new_harvests(self, identifier: str) -> list[BenchmarkHarvest]:
+        item = self._items[identifier]
+        return [BenchmarkHarvest(item.id, item.file, item.line, self.codes.get(item.id, "")) for _ in self.sides]
 
     def _conditions(self, phase: str) -> Conditions:
         cpus = allowed_cpus()
@@ -178,6 +210,7 @@ class Measurement:
             scratch=self.scratch,
             timeout=self.settings.timeout,
             clock=self.clock,
+            timeouts={self._items[identifier].nodeid: self._items[identifier].settings.timeout for identifier in ids},
         )
         start_up = (self.clock() - start - sum(launch.seconds.values())) / len(ids)
         for identifier in ids:
@@ -197,6 +230,8 @@ class Measurement:
             iterations=self._iterations.get(identifier),
             cpus=None if conditions.cpu is None else (conditions.cpu,),
             tools=tuple(self.tools.get(side.python, OutsideTools((side.python,))) for side in sides),
+            keep_schedule=identifier in self._scheduled,
+            memory=int(psutil.virtual_memory().available * MEMORY_SHARE / len(self.sides)),
         )
 
     def _window(self, settings: Settings, phase: str) -> float:

@@ -41,6 +41,7 @@ from pytest_blcperf.target.process import Processes, find
 STACK_BYTES = 16 << 10
 _UNSURE_SHARE = 0.05
 _KERNEL_SHARE = 0.25
+_WITHOUT_LEAF_SHARE = 0.05
 _ENOUGH_SAMPLES = 200
 _TRUNCATED_SHARE = 0.02
 
@@ -299,6 +300,10 @@ def warnings(seen: SeenStacks, said: Data, backend: str, period_ns: int) -> list
     if unsure > _UNSURE_SHARE * total:
         share = unsure / total
         found.append(("unattributed", f"{share:.0%} of the sampled CPU time could not be given to any function"))
+    if seen.without_leaf_ns > _WITHOUT_LEAF_SHARE * total:
+        share = seen.without_leaf_ns / total
+        text = f"the bytecode pointer led to no function in {share:.0%} of the samples: callers may be charged instead"
+        found.append(("bytecode-pointer", text))
     in_kernel = said["cpu"] - total
     if backend == BYTECODE and in_kernel > _KERNEL_SHARE * said["cpu"]:
         share = in_kernel / said["cpu"]

@@ -25,19 +25,22 @@ Stack = tuple[Key, ...]
 
 NO_STACK = -1
 UNKNOWN = -1
+INTERRUPTED = -2
 
 
 @dataclass
 class SeenStacks:
     """Weights (ns of CPU time) and numbers of samples by stack, leaf first, cut at the root: () is the root itself.
 
-    `outside_ns` was sampled in the windows but not below the root; `unsure_ns` is known to the root only.
+    `outside_ns` was sampled in the windows but not below the root; `unsure_ns` is known to the root only;
+    of `without_leaf_ns` only the stack is known that a handler noted later.
     """
 
     weight: dict[Stack, float] = field(default_factory=dict)
     count: dict[Stack, int] = field(default_factory=dict)
     outside_ns: float = 0.0
     unsure_ns: float = 0.0
+    without_leaf_ns: float = 0.0
 
     def add(self, stack: Stack, weight: float, count: int) -> None:
         """Charge a stack."""
@@ -121,16 +124,17 @@ def by_bytecode(samples: BytecodeSamples, windows: Sequence[tuple[int, int]], sa
     ends = np.array([end for _, end in windows], np.int64)[window[chosen]]
     leaf = located(samples.pointer[chosen], said["bytecode"])
     # The profiler's handler is on top of the function it has interrupted, which the stack it notes says.
-    leaf[np.isin(leaf, said["own"])] = UNKNOWN
+    leaf[np.isin(leaf, said["own"])] = INTERRUPTED
     noted = called_after(time[chosen], ends, said["calls"])
     keys = np.stack([leaf, noted, samples.native_of[chosen]], axis=1)
     for (function, stack, above), weight, count in summed(keys, samples.period[chosen]):
         # Handlers that ran outside the root (the last one of a round) have nothing to say but the leaf has.
         frames: tuple[int, ...] = tuple(said["stacks"][stack]) if stack != NO_STACK else ()
-        if function != UNKNOWN:
+        if function >= 0:
             frames = with_leaf(frames, function, said["root"])
-        elif stack == NO_STACK:
-            seen.unsure_ns += weight
+        else:
+            seen.without_leaf_ns += weight * (function == UNKNOWN)
+            seen.unsure_ns += weight * (stack == NO_STACK)
         seen.add((*samples.native[above], *frames), weight, count)
     return seen
 

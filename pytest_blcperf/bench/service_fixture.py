@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
+import numbers
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf.capture.backends import TRAMPOLINE
 from pytest_blcperf.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_blcperf.bench.service import Service
     from pytest_blcperf.model.hottest import HotFunction
     from pytest_blcperf.model.profile import Profile
 
 Keep = Callable[["Profile", float], None]
+ProfiledProcess = Any
+"""`subprocess.Popen`, `psutil.Process`, or a process id."""
+
+
+def profiler_of(process: ProfiledProcess) -> Service:
+    """Who profiles this process: itself, where `blcperf.start` has started it.
+
+    The one place where other processes find their engine. Raises UsageError.
+    """
+    from pytest_blcperf.bench.service import Service
+
+    if isinstance(process, Service):
+        return process
+    pid = process if isinstance(process, int) else getattr(process, "pid", None)
+    if not isinstance(pid, int) or isinstance(pid, bool):
+        raise UsageError(f"blcperf.window takes a process or its id, not {process!r:.80}", "blcperf.window(process)")
+    raise UsageError(
+        f"this version profiles services it has started itself, not process {pid}",
+        "process = blcperf.start([sys.executable, '-m', 'service']); with blcperf.window(process): …",
+    )
+
+
+@dataclass
+class Reported:
+    """One metric of one test in one process."""
+
+    unit: str
+    better: str
+    values: list[float] = field(default_factory=list)
+
+    @staticmethod
+    def check(name: object, value: object, unit: object, better: object) -> None:
+        """Raise UsageError for what cannot be gated."""
+        if not isinstance(name, str) or not re.fullmatch(r"[^#\x00-\x1f\x7f]{1,100}", name):
+            raise UsageError(f"a metric cannot be called {name!r:.80}", "up to 100 printable characters without #")
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 1e-100 <= float(value) <= 1e100:
+            raise UsageError(f"metric {name!r}: {value!r:.80} is no positive number", "metrics are compared as ratios")
+        if better not in ("higher", "lower"):
+            raise UsageError(f"metric {name!r}: better={better!r:.80}", 'say better="higher" or better="lower"')
+        if not isinstance(unit, str) or len(unit) > 20:
+            raise UsageError(f"metric {name!r}: unit={unit!r:.80}", 'a short text such as "1/s"')
 
 
 class Window:
@@ -32,7 +77,23 @@ class Window:
 
 
 class ServiceFixture:
-    """Without `--blcperf`: starts processes, profiles nothing."""
+    """Without `--blcperf`: starts processes, profiles nothing, keeps nothing of the metrics."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, Reported] = {}
+        """What the test reported, by name."""
+
+    def metric(self, name: str, value: float, *, unit: str = "", better: str = "lower") -> None:
+        """Report a figure of this test (throughput, latency), to be gated like time: blcperf.metric("tps", 1234).
+
+        `value` is positive, since the two sides' ratio is judged; `better` says whether "higher" or "lower" is good.
+        Several values of one name in one test count as their median. Raises UsageError.
+        """
+        Reported.check(name, value, unit, better)
+        known = self.metrics.setdefault(name, Reported(unit, better))
+        if (known.unit, known.better) != (unit, better):
+            raise UsageError(f"metric {name!r} was reported before as {known.unit!r}, {known.better}", "name it anew")
+        known.values.append(float(value))
 
     def start(self, command: Sequence[str], **arguments: Any) -> subprocess.Popen[Any]:
         """`subprocess.Popen(command, **arguments)` of a Python program that can be profiled later."""
@@ -40,7 +101,7 @@ class ServiceFixture:
 
     @contextmanager
     def window(
-        self, process: subprocess.Popen[Any], *, delay: float = 0.0, duration: float | None = None
+        self, process: ProfiledProcess, *, delay: float = 0.0, duration: float | None = None
     ) -> Iterator[Window]:
         """Profile `process` from `delay` seconds after entering the block, for `duration` seconds or to its end."""
         del process, delay, duration
@@ -51,6 +112,7 @@ class ProfilingServiceFixture(ServiceFixture):
     """With `--blcperf`."""
 
     def __init__(self, backend: str, rate: int, keep: Keep) -> None:
+        super().__init__()
         self._backend = backend
         self._rate = rate
         self._keep = keep
@@ -63,24 +125,20 @@ class ProfilingServiceFixture(ServiceFixture):
 
     @contextmanager
     def window(
-        self, process: subprocess.Popen[Any], *, delay: float = 0.0, duration: float | None = None
+        self, process: ProfiledProcess, *, delay: float = 0.0, duration: float | None = None
     ) -> Iterator[Window]:
         """See `ServiceFixture`. Raises UsageError, TargetError, PermissionDenied."""
         from pytest_blcperf.bench.choose_backend import Interpreter, choose_backend
         from pytest_blcperf.bench.harvest import merge_profiles
-        from pytest_blcperf.bench.service import Service, WindowPlan
+        from pytest_blcperf.bench.service import WindowPlan
 
-        if not isinstance(process, Service):
-            raise UsageError(
-                f"this version profiles services it has started itself, not {process!r}",
-                "process = blcperf.start([sys.executable, '-m', 'service']); with blcperf.window(process): …",
-            )
         window = Window()
         # A service has called its main loop before the window opens, and what is running gets no stub.
-        interpreter = Interpreter((process.python,))
+        service = profiler_of(process)
+        interpreter = Interpreter((service.python,))
         choice = choose_backend(self._backend, self._rate, [interpreter], skip=[TRAMPOLINE])
         tools = choice.tools.get(interpreter)
-        with process.profiled(WindowPlan(delay, duration, choice.backend, self._rate, tools)) as raw:
+        with service.profiled(WindowPlan(delay, duration, choice.backend, self._rate, tools)) as raw:
             yield window
         window.profile = merge_profiles([(0, raw.data)])
         if window.profile is not None:

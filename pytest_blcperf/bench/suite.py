@@ -48,6 +48,18 @@ _NEUTRAL: dict[str, Any] = {
     "reruns": 0,
     "durations": None,
     "timeout": 0,
+    # pytest-benchmark's: the workers measure, the controller shows, saves and compares.
+    "benchmark_disable": False,
+    "benchmark_save": None,
+    "benchmark_autosave": None,
+    "benchmark_save_data": False,
+    "benchmark_json": None,
+    "benchmark_compare": [],
+    "benchmark_compare_fail": None,
+    "benchmark_cprofile": None,
+    "benchmark_cprofile_dump": [],
+    "benchmark_histogram": [],
+    "benchmark_storage": "file://./.benchmarks",
     "debug": None,
     "blcperf_worker": True,
 }
@@ -63,6 +75,8 @@ class Item:
     line: int
     settings: Settings
     lockstep: bool = True
+    service: bool = False
+    """A test that drives something else: measured only by the metrics it reports."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,7 @@ class Suite:
     options: Mapping[str, Any]
     plugins: tuple[str, ...]
     folder_on_path: bool
+    asv_folder: Path | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -105,6 +120,7 @@ class Suite:
             "rootdir": moved.text(self.rootdir),
             # The controller's own log file must not be opened again.
             "override_ini": [*(self.options.get("override_ini") or []), "log_file="],
+            "blcperf_asv_dir": moved.text(self.asv_folder) if self.asv_folder is not None else None,
             # Without a configuration file none must be found: the base may have one of its own, or lie below one.
             "inifilename": moved.text(self.config_file) if self.config_file else os.devnull,
             "confcutdir": moved.text(Path(self.options.get("confcutdir") or self.rootdir)),

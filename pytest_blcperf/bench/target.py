@@ -8,13 +8,16 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_blcperf.bench.fixture import call_once
+from pytest_blcperf.bench.job import Job, Rounds, Schedule, call_once
+from pytest_blcperf.bench.overhead import Overhead
+from pytest_blcperf.bench.process_state import resident_bytes
 from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.backends import OUTSIDE
 from pytest_blcperf.capture.call_counts import count_calls
@@ -28,7 +31,14 @@ if TYPE_CHECKING:
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+DECLARED_SECONDS = 5.0
+"""How long the calls that a test declares may take when it is only looked at; a longer schedule is cut short."""
+UNDECLARED_ROUNDS = 5
+CLOCK_NS = 20_000
+"""A round at least: the clocks themselves take a microsecond."""
+UNHURRIED_NS = 100_000_000
+"""A call that takes this long is not repeated when the test is only looked at."""
 
 
 def run_iterations(call: Callable[[], object], iterations: int) -> None:
@@ -38,23 +48,17 @@ def run_iterations(call: Callable[[], object], iterations: int) -> None:
 
 
 class Target:
-    """A callable without arguments, or one whose arguments `setup` makes anew, untimed, before every call."""
+    """A job in this process, ready to be run as often as it is asked for."""
 
-    def __init__(
-        self,
-        call: Callable[..., object],
-        name: str,
-        roots: Roots,
-        setup: Callable[[], Arguments] | None = None,
-        teardown: Callable[..., object] | None = None,
-    ) -> None:
-        self._call = call
+    def __init__(self, job: Job, roots: Roots) -> None:
+        self._job = job
         self._roots = roots
-        self._setup = setup
-        self._teardown = teardown
-        self.name = name
+        self.name = job.name
         self.rounds: list[tuple[int, int, int]] = []
-        """Timed rounds so far: iterations, CPU ns, wall ns."""
+        """Timed rounds so far: iterations, CPU ns, wall ns; the harness's own time is taken off."""
+        self._overhead = Overhead()
+        self._scheduled = False
+        self._result: object = None
         self._sampler: Sampler | None = None
         self._observed: Observed | None = None
 
@@ -76,53 +80,115 @@ class Target:
             self._observed.close(silent=False)
         gc.unfreeze()
 
-    def last_call(self) -> tuple[object, list[tuple[int, int, int]]]:
-        """One more call: its result, and the timed rounds, of which that call is the only one if there were none."""
-        result, rounds = call_once(self._call, self.name, self._setup, self._teardown)
-        return result, self.rounds or list(rounds)
+    def last_call(self) -> tuple[object, Rounds]:
+        """One more call: its result, and the timed rounds. No more call after scheduled rounds of single ones."""
+        if self._scheduled and self.rounds and self.rounds[-1][0] == 1:
+            return self._result, self.rounds
+        result, _ = call_once(self._job)
+        return result, self.rounds
+
+    def declared_calls(self) -> tuple[object, Rounds]:
+        """The calls the test declared, for `DECLARED_SECONDS` at most; a few timed ones where it declared none.
+
+        A first, cold call must not be all that `benchmark.stats` knows: tests assert on it.
+        """
+        end = time.monotonic() + DECLARED_SECONDS
+        schedule = self._job.schedule
+        if schedule is None:
+            result, rounds = call_once(self._job)
+            if rounds[0][2] > UNHURRIED_NS or self._job.setup is not None or self._job.before_round is not None:
+                return result, rounds
+            schedule = Schedule(0, UNDECLARED_ROUNDS, max(1, CLOCK_NS // max(1, rounds[0][2])))
+        self._scheduled = True
+        for number in range(schedule.warmup_rounds + schedule.rounds):
+            request = {"iterations": schedule.iterations, "timed": number >= schedule.warmup_rounds}
+            self._on_round(request)
+            if time.monotonic() > end and self.rounds:
+                break
+        return self.last_call()
 
     def _round(self, iterations: int, window: Callable[[int, int], None] | None = None) -> tuple[int, int]:
-        if self._setup is not None:
+        """CPU and wall ns of a round, as the clocks say."""
+        job = self._job
+        if self._scheduled:
+            return self._scheduled_round(iterations)
+        if job.setup is not None:
             return self._round_with_setup(iterations, window)
-        wall = time.perf_counter_ns()
-        cpu = time.process_time_ns()
-        run_iterations(self._call, iterations)
-        cpu = time.process_time_ns() - cpu
-        end = time.perf_counter_ns()
+        if job.before_round is not None:
+            job.before_round()
+        with _collector_off(job.disable_gc):
+            wall = time.perf_counter_ns()
+            cpu = time.process_time_ns()
+            run_iterations(job.call, iterations)
+            cpu = time.process_time_ns() - cpu
+            end = time.perf_counter_ns()
         if window is not None:
             window(wall, end)
+        if job.after_round is not None:
+            job.after_round()
         return cpu, end - wall
 
     def _round_with_setup(self, iterations: int, window: Callable[[int, int], None] | None) -> tuple[int, int]:
-        assert self._setup is not None
+        job = self._job
+        assert job.setup is not None
         cpu_sum = wall_sum = 0
         for _ in repeat(None, iterations):
-            args, kwargs = self._setup()
-            call = partial(self._call, *args, **kwargs)
-            wall = time.perf_counter_ns()
-            cpu = time.process_time_ns()
-            run_iterations(call, 1)
-            cpu_sum += time.process_time_ns() - cpu
-            end = time.perf_counter_ns()
+            args, kwargs = job.setup()
+            call = partial(job.call, *args, **kwargs)
+            with _collector_off(job.disable_gc):
+                wall = time.perf_counter_ns()
+                cpu = time.process_time_ns()
+                run_iterations(call, 1)
+                cpu_sum += time.process_time_ns() - cpu
+                end = time.perf_counter_ns()
             wall_sum += end - wall
             if window is not None:
                 window(wall, end)
-            if self._teardown is not None:
-                self._teardown(*args, **kwargs)
+            if job.teardown is not None:
+                job.teardown(*args, **kwargs)
         return cpu_sum, wall_sum
+
+    def _scheduled_round(self, iterations: int) -> tuple[int, int]:
+        """A round as pytest-benchmark makes it: one setup, the calls, one teardown; a single call's result is kept."""
+        job = self._job
+        args, kwargs = job.setup() if job.setup is not None else ((), {})
+        call = partial(job.call, *args, **kwargs) if args or kwargs else job.call
+        with _collector_off(job.disable_gc):
+            wall = time.perf_counter_ns()
+            cpu = time.process_time_ns()
+            if iterations == 1:
+                self._result = call()
+            else:
+                run_iterations(call, iterations)
+            cpu = time.process_time_ns() - cpu
+            wall = time.perf_counter_ns() - wall
+        if job.teardown is not None:
+            job.teardown(*args, **kwargs)
+        return cpu, wall
 
     def _on_round(self, request: Request) -> Answer:
         iterations = int(request["iterations"])
+        self._scheduled = self._scheduled or bool(request.get("scheduled"))
         cpu, wall = self._round(iterations)
         if request.get("timed"):
+            cpu, wall = self._overhead.removed(iterations, cpu, wall)
             self.rounds.append((iterations, cpu, wall))
-        return {"cpu": cpu, "wall": wall}
+        return {"cpu": cpu, "wall": wall, "memory": resident_bytes()}
 
     def _on_freeze(self, _request: Request) -> Answer:
         # What start-up and warm-up left behind must not be collected, or traversed, in a timed round.
         gc.collect()
         gc.freeze()
-        return {}
+        self._overhead = Overhead.measured(self._empty_round, 2_000 if self._job.setup is None else 100)
+        return {"overhead": self._overhead.cpu_ns, "clock_step": self._overhead.clock_step_ns}
+
+    def _empty_round(self, iterations: int) -> tuple[int, int]:
+        """A round of calls of nothing, through everything that a round of this job goes through."""
+        job, nothing = self._job, gc.isenabled
+        empty: Callable[..., object] = partial(nothing) if isinstance(job.call, partial) else nothing
+        if job.setup is None:
+            return Target(Job(empty, ""), self._roots)._round(iterations)
+        return Target(Job(nothing, "", lambda: ((), {})), self._roots)._round(iterations)
 
     def _on_pin(self, request: Request) -> Answer:
         cpus = set(request["cpus"])
@@ -195,20 +261,34 @@ class Target:
         return counter.count(run, run_iterations.__code__, int(request["iterations"]), int(request["repeat"]))
 
     def _instructions(self, counter: InstructionCounter, iterations: int) -> int:
-        if self._setup is None or not iterations:
+        job = self._job
+        if job.setup is None or not iterations:
             counter.start()
-            run_iterations(self._call, iterations)
+            run_iterations(job.call, iterations)
             counter.stop()
             return 1
         for _ in repeat(None, iterations):
-            args, kwargs = self._setup()
-            call = partial(self._call, *args, **kwargs)
+            args, kwargs = job.setup()
+            call = partial(job.call, *args, **kwargs)
             counter.start()
             run_iterations(call, 1)
             counter.stop()
-            if self._teardown is not None:
-                self._teardown(*args, **kwargs)
+            if job.teardown is not None:
+                job.teardown(*args, **kwargs)
         return iterations
+
+
+@contextmanager
+def _collector_off(wanted: bool) -> Iterator[None]:
+    """The garbage collector off where the marker asks for it, and left as it is otherwise."""
+    if not (wanted and gc.isenabled()):
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def profile_data(samples: Samples, target: str, roots: Roots) -> Answer:

@@ -15,22 +15,36 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 
 from pytest_blcperf.bench.channel import Channel, ChannelClosed, Message
-from pytest_blcperf.bench.fixture import BenchmarkFixture
+from pytest_blcperf.bench.compat_codspeed import (
+    benchmark_marker,
+    hide_foreign_keywords,
+    is_benchmark,
+    is_whole_benchmark,
+    replace_call,
+)
+from pytest_blcperf.bench.job import Job, Rounds
 from pytest_blcperf.bench.loaded_files import Recorder
-from pytest_blcperf.bench.service_fixture import ServiceFixture
-from pytest_blcperf.bench.target import Arguments, Target
+from pytest_blcperf.bench.process_state import drop_output, process_state_kept, stop_timer
+from pytest_blcperf.bench.provide import benchmark_fixture
+from pytest_blcperf.bench.service_fixture import ProfilingServiceFixture, ServiceFixture
+from pytest_blcperf.bench.target import Target
+from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.functions import Roots, fingerprint
 
 FD_VARIABLE = "BLCPERF_WORKER_FD"
 _PR_SET_PDEATHSIG = 1
+_RERUNNERS = ("rerunfailures", "flaky", "flaky.flaky_pytest_plugin")
+"""Plugins that run a failed test again: here a failure is a result. Only their hooks go; options and markers stay."""
 
 
 def die_with(parent: int) -> bool:
@@ -61,20 +75,33 @@ class WorkerPlugin:
         self._errors: list[dict[str, str]] = []
         self._extra: dict[str, Any] = {}
         self._used = False
+        self._served = ""
+        self._metrics: dict[str, Any] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Offer what was collected; run what the controller names, in its order."""
+        for name in _RERUNNERS:
+            if self._config.pluginmanager.has_plugin(name):
+                self._config.pluginmanager.unregister(name=name)
         items = {item.nodeid: item for item in session.items}
         codes = {nodeid: self._fingerprint(item) for nodeid, item in items.items()}
         self._channel.send({"op": "collected", "codes": codes, "errors": self._errors})
         order = self._channel.receive()["ids"]
         chosen = [items[nodeid] for nodeid in order if nodeid in items]
-        for item, following in zip(chosen, [*chosen[1:], None], strict=True):
-            self._extra, self._used = {}, False
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        for item, following in zip_longest(chosen, chosen[1:]):
+            self._extra, self._used, self._served, self._metrics = {}, False, "", {}
+            with process_state_kept():
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self._channel.send(
-                {"op": "item-done", "id": item.nodeid, "used": self._used, "extra": self._extra, **self._loaded()}
+                {
+                    "op": "item-done",
+                    "id": item.nodeid,
+                    "used": self._used,
+                    "extra": self._extra,
+                    "metrics": self._metrics,
+                    **self._loaded(),
+                }
             )
             if session.shouldstop:
                 break
@@ -95,44 +122,74 @@ class WorkerPlugin:
         self._channel.send({"op": "failed", "text": str(excrepr)[-4000:]})
 
     @pytest.fixture(name="benchmark")
-    def benchmark(self, request: pytest.FixtureRequest) -> Iterator[BenchmarkFixture]:
+    def benchmark(self, request: pytest.FixtureRequest) -> Iterator[Any]:
         """The measured callable's fixture, driven by the controller."""
+        yield from benchmark_fixture(request, lambda job: self._serve(request.node, job), self._done)
 
-        def measure(
-            call: Callable[..., object],
-            name: str,
-            setup: Callable[[], Arguments] | None,
-            teardown: Callable[..., object] | None,
-        ) -> tuple[object, Sequence[tuple[int, int, int]]]:
-            return self._serve(request.node.nodeid, Target(call, name, self._roots, setup, teardown))
+    @pytest.fixture(name="codspeed_benchmark")
+    def codspeed_benchmark(self, request: pytest.FixtureRequest) -> Iterator[Any]:
+        """The same under pytest-codspeed's name."""
+        yield from benchmark_fixture(request, lambda job: self._serve(request.node, job), self._done)
 
-        fixture = BenchmarkFixture(request, measure, enabled=True)
-        yield fixture
-        self._used = fixture.used
-        if not fixture.used:
-            return
-        self._extra = {
-            "group": fixture.group,
-            "params": _plain(fixture.params or {}),
-            "extra_info": _plain(fixture.extra_info),
-        }
+    @pytest.fixture(name="benchmark_weave")
+    def benchmark_weave(self, benchmark: Any) -> Any:
+        """`benchmark.weave`."""
+        return benchmark.weave
 
     @pytest.fixture(name="blcperf")
-    def blcperf(self) -> ServiceFixture:
-        """Services of a benchmark are started, not profiled: the benchmark is."""
-        return ServiceFixture()
+    def blcperf(self, request: pytest.FixtureRequest) -> Iterator[ServiceFixture]:
+        """Services of a benchmark are started, not profiled: the benchmark is. Metrics are gated."""
+        fixture = ServiceFixture() if is_benchmark(request.node) else self._profiling()
+        yield fixture
+        self._metrics = {
+            name: {"unit": one.unit, "better": one.better, "value": median(one.values)}
+            for name, one in fixture.metrics.items()
+        }
+        self._used = self._used or bool(self._metrics)
 
-    def _serve(self, nodeid: str, target: Target) -> tuple[object, Sequence[tuple[int, int, int]]]:
-        self._channel.send({"op": "ready", "id": nodeid})
+    def _profiling(self) -> ServiceFixture:
+        """For a test without a benchmark: it may look at the profile of its window."""
+        rate = int(getattr(self._config.option, "blcperf_rate", None) or 1000)
+        return ProfilingServiceFixture(probe.choose("auto", rate)[0], rate, lambda _profile, _seconds: None)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Keep pytest-benchmark from refusing pytest-codspeed's arguments."""
+        hide_foreign_keywords(item)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Measure a test that is a benchmark as a whole, in place of its one call."""
+        if is_whole_benchmark(item):
+            replace_call(item, lambda job: self._serve(item, job))
+            self._used = True
+            self._extra = {"group": benchmark_marker(item).get("group"), "params": _params(item), "extra_info": {}}
+
+    def _done(self, fixture: Any) -> None:
+        self._used = self._used or fixture.used
+        if fixture.used:
+            params, extra_info = _plain(fixture.params or {}), _plain(fixture.extra_info)
+            self._extra = {"group": fixture.group, "params": params, "extra_info": extra_info}
+
+    def _serve(self, item: pytest.Item, job: Job) -> tuple[object, Rounds]:
+        """Do what the controller asks until it says stop; a test that some plugin runs again only gets its calls."""
+        target = Target(job, self._roots)
+        if item.nodeid == self._served:
+            return target.declared_calls()
+        self._served = item.nodeid
+        stop_timer(item)
+        schedule = job.schedule and [job.schedule.warmup_rounds, job.schedule.rounds, job.schedule.iterations]
+        self._channel.send({"op": "ready", "id": item.nodeid, "schedule": schedule})
         while (request := self._channel.receive())["op"] != "stop":
             try:
                 answer = target.answer(request)
             except BaseException as error:
                 self._channel.send({"op": "raised", "text": "".join(traceback.format_exception_only(error))[-2000:]})
                 raise
+            drop_output()
             self._channel.send({"op": "answer", **answer})
         target.close()
-        return target.last_call()
+        return target.last_call() if target.rounds else target.declared_calls()
 
     def _loaded(self) -> dict[str, Any]:
         return {"loaded": self._recorder.snapshot().as_data()} if self._recorder.active else {}
@@ -140,6 +197,11 @@ class WorkerPlugin:
     def _fingerprint(self, item: pytest.Item) -> str:
         code = getattr(inspect.unwrap(getattr(item, "function", len)), "__code__", None)
         return fingerprint(code) if code is not None else ""
+
+
+def _params(item: pytest.Item) -> Any:
+    callspec = getattr(item, "callspec", None)
+    return _plain(dict(callspec.params)) if callspec is not None else {}
 
 
 def _plain(data: Any) -> Any:

@@ -116,6 +116,10 @@ class WorkerProcess:
             raise TargetRaised(answer["text"])
         return answer
 
+    def allow(self, seconds: float) -> None:
+        """How long an answer may take from now on."""
+        self._timeout = seconds
+
     def tell(self, op: str, **arguments: Any) -> None:
         """Send a message that has no answer. Raises WorkerLost."""
         self._send({"op": op, **arguments})

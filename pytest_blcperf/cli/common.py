@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_blcperf.model.capture import Capture
     from pytest_blcperf.model.run import Run
 
 
@@ -32,6 +33,27 @@ def load(name: str, profiles: bool = True) -> Run:
     if path is None:
         raise baselines.missing(root, name)
     return run_file.read(path, profiles)
+
+
+def load_measured(name: str) -> Run | tuple[Capture, ...]:
+    """The run or the captures that a path means, whoever wrote the file, or the name of a stored baseline.
+
+    Raises BaselineError.
+    """
+    from pytest_blcperf.store import baselines, capture_file, run_file
+    from pytest_blcperf.store.foreign import opening
+
+    root = root_folder()
+    path = baselines.find(root, name)
+    if path is not None:
+        return capture_file.read(path) if capture_file.holds_captures(path) else run_file.read(path)
+    if not Path(name).is_file():
+        raise baselines.missing(root, name)
+    if opening.is_perf_data(Path(name)):
+        from pytest_blcperf.capture_session import read_perf_data
+
+        return read_perf_data(Path(name))
+    return (opening.read(Path(name)),)
 
 
 @dataclass(frozen=True)
@@ -65,9 +87,27 @@ def terminal() -> Terminal:
     )
 
 
+def write_report(path: Path, data: str | bytes) -> None:
+    """Writes a file whole or not at all, text as UTF-8. Raises BlcperfError with the path and the reason."""
+    from pytest_blcperf.errors import BlcperfError
+    from pytest_blcperf.report.write import write_file
+
+    try:
+        write_file(path, data.encode("utf-8") if isinstance(data, str) else data)
+    except OSError as error:
+        raise BlcperfError(
+            f"{path} cannot be written: {error.strerror or error}", "give a path in a folder that you may write to"
+        ) from error
+
+
 def print_json(data: Any) -> None:
     """Prints JSON data, ASCII only."""
-    print(json.dumps(data, indent=2, allow_nan=False))
+    print(json_text(data), end="")
+
+
+def json_text(data: Any) -> str:
+    """JSON data as text, ASCII only, with a final line end."""
+    return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
 
 def print_table(rows: list[list[str]], right: frozenset[int] = frozenset()) -> None:

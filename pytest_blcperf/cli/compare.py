@@ -1,4 +1,4 @@
-"""Compares two measured runs and judges every hot function, as `pytest --blcperf` does.
+"""Compares two measured runs and judges every hot function, as `pytest --blcperf` does; or captures of any process.
 
 A is the base, B the head; each is a run file or the name of a stored baseline. Two runs of one lockstep measurement
 compare round by round; any others as stored runs, whose sessions may have drifted apart. Thresholds come from
@@ -7,8 +7,11 @@ compare round by round; any others as stored runs, whose sessions may have drift
 For example:
   blcperf compare main .blcperf/runs/20260101T120000Z-1a2b3c4d5-0f0f0f.blcperf
   blcperf compare base.blcperf head.blcperf --markdown summary.md
+  blcperf compare base.blcperf head.blcperf --html comparison.html
   blcperf compare main head.blcperf --threshold 10% --no-fail
   blcperf compare main head.blcperf --json | jq .benchmarks
+  blcperf compare before/ after/ --preset mariadb --fail-over 5%
+  blcperf compare perf.data new.blcperf
 """
 
 from __future__ import annotations
@@ -18,12 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_blcperf import pyproject
-from pytest_blcperf.cli import common
+from pytest_blcperf.cli import common, compare_captures
 from pytest_blcperf.errors import BaselineError, ExitCode
 from pytest_blcperf.options import BY_NAME
 
 if TYPE_CHECKING:
+    from pytest_blcperf.model.run import Run
     from pytest_blcperf.model.verdict import GateVerdict
+    from pytest_blcperf.report.comparison_page import ComparisonPage
     from pytest_blcperf.settings import Settings
 
 NAME = "compare"
@@ -34,12 +39,13 @@ _THRESHOLDS = ("threshold", "min_share", "min_impact", "alpha")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's arguments."""
-    parser.add_argument("base", metavar="A", help="the base: a run file or a stored baseline")
-    parser.add_argument("head", metavar="B", help="the head: a run file or a stored baseline")
+    parser.add_argument("base", metavar="A", help="the base: a run, a stored baseline, captures")
+    parser.add_argument("head", metavar="B", help="the head: a run, a stored baseline, captures")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print the verdict as JSON (schema blcperf.verdict/1)")
     output.add_argument("--quiet", action="store_true", help="print nothing: the exit code says how it came out")
     parser.add_argument("--markdown", metavar="PATH", type=Path, help="also write the verdict as Markdown")
+    parser.add_argument("--html", metavar="PATH", type=Path, help="also write the comparison as one HTML page")
     failing = parser.add_mutually_exclusive_group()
     failing.add_argument(
         "--fail-on-regression", action="store_true", help="exit code 1 when a benchmark regressed (the default)"
@@ -48,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name in _THRESHOLDS:
         option = BY_NAME[name]
         parser.add_argument(_flag(name), dest=name, metavar=option.metavar, help=option.help)
+    compare_captures.add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,9 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_blcperf.report.write import write_reports
     from pytest_blcperf.session import compare_runs
 
+    captures = compare_captures.sides(arguments.base, arguments.head)
+    if captures is not None:
+        return compare_captures.run(captures, arguments)
     base, head = common.load(arguments.base), common.load(arguments.head)
     verdict = compare_runs(base, head, _settings(arguments))
-    write_reports(verdict, markdown_path=arguments.markdown)
+    page = _page(verdict, base, head) if arguments.html else None
+    write_reports(verdict, markdown_path=arguments.markdown, html_path=arguments.html, page=page)
     if not arguments.quiet:
         _print(verdict, arguments.json)
     if arguments.no_fail:
@@ -78,6 +89,13 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         if text is not None:  # checked here so that the error names this command's flag, not pytest's
             BY_NAME[name].read(text, _flag(name))
     return resolve(flags, {}, pyproject.table(common.root_folder()))
+
+
+def _page(verdict: GateVerdict, base: Run, head: Run) -> ComparisonPage:
+    from pytest_blcperf import sources
+    from pytest_blcperf.pages import comparison_page
+
+    return comparison_page(verdict, base, head, sources.root_of(common.root_folder()))
 
 
 def _flag(name: str) -> str:

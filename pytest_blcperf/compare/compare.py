@@ -18,6 +18,7 @@ from pytest_blcperf.compare.estimate import (
     unpaired_times,
 )
 from pytest_blcperf.compare.instructions import counted_ratio, counted_times
+from pytest_blcperf.compare.metrics import metric_times
 from pytest_blcperf.compare.shares import Mask, Tally, tally
 from pytest_blcperf.model.comparison import (
     INSTRUCTIONS,
@@ -129,6 +130,7 @@ def compare_benchmark(
         base_wall_ns=times.base_wall_ns,
         head_wall_ns=times.head_wall_ns,
         backend=head.profile.backend if both is not None and head.profile else "",
+        metric=head.metric,
         warnings=tuple(dict.fromkeys((*base.warnings, *head.warnings, *times.warnings, *warnings))),
         unit=unit,
     )
@@ -142,6 +144,8 @@ def sides(
 
 
 def _times(base: Benchmark, head: Benchmark, phase: str | None, paired: bool, unit: str) -> Times:
+    if base.metric is not None and head.metric is not None:
+        return metric_times(base, head, phase, paired=paired)
     if unit == INSTRUCTIONS:
         return counted_times(base, head)
     return (paired_times if paired else unpaired_times)(base, head, phase)
@@ -150,6 +154,8 @@ def _times(base: Benchmark, head: Benchmark, phase: str | None, paired: bool, un
 def _sides(
     base: Benchmark, head: Benchmark, times: Times, paired: bool, unit: str
 ) -> tuple[Sides | None, tuple[Warning, ...]]:
+    if base.metric is not None or head.metric is not None:
+        return None, ()
     if base.profile is None or head.profile is None:
         missing = " and ".join(name for name, side in (("base", base), ("head", head)) if side.profile is None)
         return None, (Warning("profile-missing", f"no profile of the {missing}: functions were not compared"),)

@@ -73,7 +73,7 @@ def unpaired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times
     usable = sum(len(rounds) for rounds in (*before.values(), *after.values()))
     logs = [np.log([_median_cpu(rounds) for rounds in side.values()]) for side in (before, after)]
     medians = _medians(list(before.values()), list(after.values()))
-    return Times(_welch(*logs), tuple(before), tuple(after), *medians, warnings=_dropped(taken - usable, taken))
+    return Times(welch(*logs), tuple(before), tuple(after), *medians, warnings=_dropped(taken - usable, taken))
 
 
 def share_ratio(
@@ -199,7 +199,8 @@ def _trimmed(ordered: Floats, times: Ints) -> Floats:
     return np.asarray(inside @ ordered / (2 * quarter[:, 0]), dtype=np.float64)
 
 
-def _welch(base: Floats, head: Floats) -> Estimate:
+def welch(base: Floats, head: Floats) -> Estimate:
+    """The difference of the means of two sides' logarithms, a value a launch; see `unpaired_times`."""
     if not len(base) or not len(head):
         return NOTHING
     ratio = float(head.mean() - base.mean())

@@ -13,7 +13,7 @@ from pytest_blcperf.model.verdict import BenchmarkVerdict, FunctionVerdict, Outc
 
 def regressed(trial: Trial, own: bool, functions: Sequence[FunctionVerdict]) -> str:
     """What got dearer: the benchmark's own time, the worst function, or both; `functions` start with the guilty."""
-    parts = [f"its {_cost(trial)} rose by {_percent(trial.overall.ratio.change)}"] if own else []
+    parts = [f"{_moved(trial)} by {_percent(abs(trial.overall.shown.change))}"] if own else []
     guilty = [one for one in functions if one.outcome is Outcome.REGRESSED and one.follows_from is None]
     if guilty:
         one = guilty[0].comparison
@@ -29,13 +29,14 @@ def own_time(trial: Trial, alpha: float) -> str:
     if not math.isfinite(ratio.standard_error):
         return few_launches(trial.overall.launches)
     threshold = trial.settings.threshold
+    needs = needed(trial, ratio, threshold, alpha)
     if ratio.change > threshold:
         told = _not_confirmed(trial)
-        return f"its {_cost(trial)} looks {ratio.change:.1%} dearer, {told}; {needed(trial, ratio, threshold, alpha)}"
-    most = _percent(upper_change(ratio))
+        return f"{_subject(trial)} looks {ratio.change:.1%} {_worse(trial, 'dearer')}, {told}; {needs}"
+    possible = f"up to {_percent(upper_change(ratio))} {_worse(trial, '')}".rstrip()
     return (
-        f"its {_cost(trial)} changed by {ratio.change:+.1%}, and up to {most} is possible, which "
-        f"does not rule out the threshold of {_percent(threshold)}; {needed(trial, ratio, threshold, alpha)}"
+        f"{_subject(trial)} changed by {trial.overall.shown.change:+.1%}, and {possible} is possible, which does "
+        f"not rule out the threshold of {_percent(threshold)}; {needs}"
     )
 
 
@@ -77,6 +78,20 @@ def needed(trial: Trial, estimate: Estimate, threshold: float, alpha: float) -> 
     if launches is None:
         return "the estimate is too near the threshold for any affordable number of launches"
     return f"about {launches} launches would decide"
+
+
+def _subject(trial: Trial) -> str:
+    return f"its {_cost(trial)}" if trial.overall.metric is None else trial.overall.metric.name
+
+
+def _moved(trial: Trial) -> str:
+    fell = trial.overall.metric is not None and trial.overall.metric.better == "higher"
+    return f"{_subject(trial)} {'fell' if fell else 'rose'}"
+
+
+def _worse(trial: Trial, of_time: str) -> str:
+    """How messages call the bad direction, of a metric or of a time."""
+    return of_time if trial.overall.metric is None else "worse"
 
 
 def _not_confirmed(trial: Trial) -> str:

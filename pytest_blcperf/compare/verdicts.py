@@ -180,6 +180,8 @@ def _evidence(trial: Trial, *, by_functions: bool) -> Evidence:
         return Evidence.COUNTS
     if not trial.paired:
         return Evidence.STORED
+    if trial.overall.metric is not None:
+        return Evidence.METRIC
     return Evidence.PROFILE if by_functions else Evidence.LOCKSTEP
 
 

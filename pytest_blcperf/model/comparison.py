@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.warning import Warning
 
 SELF = "self"
@@ -73,6 +74,15 @@ class BenchmarkComparison:
     backend: str = ""
     warnings: tuple[Warning, ...] = ()
     unit: str = NANOSECONDS
+    metric: Metric | None = None
+    """Set where no time was compared but a metric: both `_ns` are then in its unit, and a positive ratio is worse."""
+
+    @property
+    def shown(self) -> Estimate:
+        """The ratio as it is shown: of a metric that is better when higher, that of its values."""
+        if self.metric is None or self.metric.better == "lower":
+            return self.ratio
+        return Estimate(-self.ratio.log_ratio, self.ratio.standard_error, self.ratio.freedom)
 
     @property
     def io_bound(self) -> bool:

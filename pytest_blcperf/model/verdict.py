@@ -27,6 +27,7 @@ class Evidence(str, Enum):
     COUNTS = "exact counts"
     LOCKSTEP = "lockstep time"
     PROFILE = "profile share × lockstep time"
+    METRIC = "metric"
     STORED = "stored baseline"
     NONE = "none"
 

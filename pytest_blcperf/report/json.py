@@ -71,12 +71,13 @@ def _benchmark(verdict: BenchmarkVerdict) -> dict[str, Any]:
 
 def _comparison(comparison: BenchmarkComparison) -> dict[str, Any]:
     return {
-        "base_ns": _number(comparison.base_ns),
-        "head_ns": _number(comparison.head_ns),
+        "base_ns": 0.0 if comparison.metric else _number(comparison.base_ns),
+        "head_ns": 0.0 if comparison.metric else _number(comparison.head_ns),
         "base_wall_ns": _number(comparison.base_wall_ns),
         "head_wall_ns": _number(comparison.head_wall_ns),
         "io_bound": bool(comparison.io_bound),
         "ratio": _estimate(comparison.ratio),
+        "metric": None if comparison.metric is None else _metric(comparison),
         "launches": int(comparison.launches),
         "paired": bool(comparison.paired),
         "backend": _text(comparison.backend),
@@ -91,6 +92,13 @@ def _instructions(comparison: BenchmarkComparison) -> dict[str, Any]:
         "ratio": _estimate(comparison.ratio),
         "launches": int(comparison.launches),
     }
+
+
+def _metric(comparison: BenchmarkComparison) -> dict[str, Any]:
+    metric = comparison.metric
+    assert metric is not None
+    values = {"base": _number(comparison.base_ns), "head": _number(comparison.head_ns)}
+    return {"name": _text(metric.name), "unit": _text(metric.unit), "better": metric.better, **values}
 
 
 def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, GateVerdict, Outcome
 from pytest_blcperf.report import words
-from pytest_blcperf.report.text import clean, delta, interval, share, time_ns
+from pytest_blcperf.report.text import clean, delta, interval, share
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -131,8 +131,8 @@ class _Row:
         comparison = verdict.comparison
         numbers = (Safe("–"),) * 3
         if comparison is not None:
-            times = f"{time_ns(comparison.base_ns)} → {time_ns(comparison.head_ns)}"
-            numbers = (cell(times), cell(delta(comparison.ratio)), cell(interval(comparison.ratio)))
+            times = words.values(comparison)
+            numbers = (cell(times), cell(delta(comparison.shown)), cell(interval(comparison.shown)))
         word = verdict.outcome.value.replace(" ", "\N{NO-BREAK SPACE}")
         rests_on = "–" if verdict.evidence is Evidence.NONE else words.evidence(verdict.evidence)
         outcome = Safe(f"**{word}**") if verdict.outcome is Outcome.REGRESSED else Safe(word)

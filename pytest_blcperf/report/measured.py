@@ -29,10 +29,14 @@ def time_per_iteration(benchmark: Benchmark) -> tuple[float, float] | None:
 
 
 def _row(benchmark: Benchmark, room: int) -> list[str]:
+    name = cut_middle(clean(benchmark.id, 500), room)
+    launches = len(benchmark.launches)
+    if benchmark.metric is not None:
+        values = [launch.value for launch in benchmark.launches if launch.value is not None]
+        shown = f"{median(values):.4g} {clean(benchmark.metric.unit, 20)}".rstrip() if values else "n/a"
+        return [name, shown, "", str(launches), "", ""]
     times = time_per_iteration(benchmark)
     cpu, wall = (time_ns(times[0]), time_ns(times[1])) if times else ("n/a", "n/a")
-    launches = len(benchmark.launches)
     rounds = sum(len(launch.rounds) for launch in benchmark.launches)
     samples = benchmark.profile.total_samples if benchmark.profile else 0
-    name = cut_middle(clean(benchmark.id, 500), room)
     return [name, cpu, wall, str(launches), f"{rounds:,}", f"{samples:,}"]

@@ -20,7 +20,6 @@ from pytest_blcperf.report.text import (
     delta,
     interval,
     share,
-    time_ns,
     to_ascii,
 )
 
@@ -175,8 +174,8 @@ def _row(page: _Page, verdict: BenchmarkVerdict) -> _Row:
     comparison = verdict.comparison
     numbers = ("", "", "")
     if comparison is not None:
-        times = f"{time_ns(comparison.base_ns)} → {time_ns(comparison.head_ns)}"
-        numbers = (times, delta(comparison.ratio), interval(comparison.ratio))
+        times = words.values(comparison)
+        numbers = (times, delta(comparison.shown), interval(comparison.shown))
     evidence = "" if verdict.evidence is Evidence.NONE else words.evidence(verdict.evidence)
     texts = (clean(verdict.id, 400), *numbers, words.verdict_word(verdict), evidence)
     details = _details(page, verdict, " " * _INDENT)

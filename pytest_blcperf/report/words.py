@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, SELF
+from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, SELF, BenchmarkComparison
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, GateVerdict, Outcome
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report.text import (
@@ -143,12 +143,22 @@ def notes(verdict: GateVerdict) -> list[Note]:
 # ---- one benchmark
 
 
+def values(comparison: BenchmarkComparison) -> str:
+    """`1.2 ms → 1.3 ms`; a metric in its own unit."""
+    if comparison.metric is None:
+        return f"{time_ns(comparison.base_ns)} → {time_ns(comparison.head_ns)}"
+    unit = clean(comparison.metric.unit, 20)
+    return f"{comparison.base_ns:.4g} → {comparison.head_ns:.4g} {unit}".rstrip()
+
+
 def headline(verdict: BenchmarkVerdict) -> str:
     """A regression in one sentence: how much slower, how sure, and which function is guilty."""
     guilty, comparison = verdict.guilty, verdict.comparison
     worst = f"{_named(guilty[0])} {percent(_change(guilty[0]))}{_and_more(guilty)}" if guilty else ""
     if comparison is None:
         return f"{title(verdict.id)} regressed: {clean(verdict.reason, 300) or worst}"
+    if comparison.metric is not None:
+        return f"{title(verdict.id)}: {clean(verdict.reason, 300)} {interval(comparison.shown)}"
     change, span = change_of(comparison.ratio.log_ratio), interval(comparison.ratio)
     if _slower(verdict):
         blame = f"guilty: {worst}" if guilty else "no single function is to blame"
@@ -186,8 +196,9 @@ def measured(verdict: BenchmarkVerdict) -> list[str]:
     """A benchmark's numbers in phrases: time, change with interval, launches, p-value, evidence, threshold."""
     found, comparison = [], verdict.comparison
     if comparison is not None:
-        found.append(f"CPU time per iteration {time_ns(comparison.base_ns)} → {time_ns(comparison.head_ns)}")
-        found.append(f"{percent(change_of(comparison.ratio.log_ratio))} {interval(comparison.ratio)}")
+        what = "CPU time per iteration" if comparison.metric is None else clean(comparison.metric.name, 80)
+        found.append(f"{what} {values(comparison)}")
+        found.append(f"{percent(change_of(comparison.shown.log_ratio))} {interval(comparison.shown)}")
         found.append(f"{comparison.launches} launches a side")
     counted = verdict.instructions
     if counted is not None:

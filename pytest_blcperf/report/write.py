@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pytest_blcperf.errors import BlcperfError
 from pytest_blcperf.model.verdict import GateVerdict
+from pytest_blcperf.report.comparison_page import ComparisonPage
 from pytest_blcperf.report.text import clean
 from pytest_blcperf.store.atomic import replacing
 
@@ -16,19 +17,27 @@ def write_reports(
     junit_path: str | Path | None = None,
     markdown_path: str | Path | None = None,
     *,
+    html_path: str | Path | None = None,
+    page: ComparisonPage | None = None,
     codequality_path: str | Path | None = None,
     sarif_path: str | Path | None = None,
 ) -> list[str]:
     """Writes the reports whose path is given, creating folders, and says where; UTF-8.
 
+    `page` is what the HTML page shows; without it, the verdict alone.
+
     A path that is a device or a pipe (`/dev/stdout`) is written to directly. Raises BlcperfError with the path and the
     reason when one cannot be written.
     """
     rendered = _rendered(verdict, json_path, junit_path, markdown_path)
+    if html_path:
+        from pytest_blcperf.report import html_comparison
+
+        rendered.append(("HTML", Path(html_path), html_comparison.render(page or ComparisonPage.of(verdict))))
     rendered += _rendered_for_code(verdict, codequality_path, sarif_path)
     for name, path, text in rendered:
         try:
-            _write(path, text.encode("utf-8"))
+            write_file(path, text.encode("utf-8"))
         except OSError as error:
             raise BlcperfError(
                 f"the {name} report cannot be written to {clean(str(path), 300)}: {error.strerror or error}",
@@ -72,7 +81,8 @@ def _rendered_for_code(
     return found
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, creating its folders. Raises OSError."""
     if path.parts[:2] in (("/", "dev"), ("/", "proc")) or (path.exists() and not path.is_file()):
         with path.open("ab") as file:  # replacing a device by a file would break it for everybody
             file.write(data)

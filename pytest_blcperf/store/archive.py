@@ -33,6 +33,8 @@ SIZE_LIMITS = {
     r"profiles/[0-9]{4,6}\.json": 64 << 20,
     r"instructions/[0-9]{4,6}\.json": 64 << 20,
     r"profiles/[0-9]{4,6}\.pb\.gz": 64 << 20,
+    r"captures\.json": 128 << 20,
+    r"captures/[0-9]{4}/[a-z_]{1,30}\.bin": 80 << 20,
 }
 """The members this release knows, and their bytes unpacked."""
 
@@ -80,10 +82,11 @@ def reading(path: Path) -> Iterator[Archive]:
 
 
 class Archive:
-    """A checked archive."""
+    """A checked archive. `names` are those of its members."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
+        self.names = frozenset(archive.namelist())
 
     def read(self, name: str) -> bytes:
         """One member, unpacked. Raises MalformedError."""

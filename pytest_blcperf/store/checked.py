@@ -43,6 +43,11 @@ def bounded(text: str) -> str:
     return f"{text[: TEXT_LIMIT - 100]}…{digest}"
 
 
+def sound(text: str) -> str:
+    """The text without lone surrogates (undecodable file names), which strict readers of UTF-8 and JSON reject."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def loads(data: bytes) -> Any:
     """Parses a JSON document. Raises MalformedError for anything that is not plain JSON within the limits.
 
@@ -144,6 +149,14 @@ class Fields:
         """A whole number or null."""
         return None if self.get(key) is None else self.integer(key, low, high)
 
+    def given(self, key: str) -> bool:
+        """Whether a member that older files lack is there and not null."""
+        return self._value.get(key) is not None
+
+    def added_number(self, key: str, low: float, high: float) -> float | None:
+        """A finite number from `low` to `high`; None where it is null, or missing as in older files."""
+        return Fields({"it": [self.get(key)]}, self.place(key)).numbers("it", low, high)[0] if self.given(key) else None
+
     def flag(self, key: str) -> bool:
         """True or false."""
         value = self.get(key)
@@ -191,12 +204,26 @@ class Fields:
                 raise MalformedError(f"{self.place(key)}: expected a number from {low:g} to {high:g}, not {show(item)}")
         return [float(item) for item in column]
 
+    def number(self, key: str, low: float = -1e18, high: float = 1e18) -> float:
+        """A finite number from `low` to `high`."""
+        value = self.get(key)
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise MalformedError(f"{self.place(key)}: expected a number, not {show(value)}")
+        return float(value)
+
     def text_table(self, key: str, most: int) -> dict[str, str]:
         """An object of at most `most` strings."""
         table = self.fields(key)
         if len(table._value) > most:
             raise MalformedError(f"{self.place(key)}: more than {most:,} members")
         return {_text(name, table.where, TEXT_LIMIT): table.text(name) for name in table._value}
+
+    def number_table(self, key: str, most: int) -> dict[str, float]:
+        """An object of at most `most` finite numbers."""
+        table = self.fields(key)
+        if len(table._value) > most:
+            raise MalformedError(f"{self.place(key)}: more than {most:,} members")
+        return {_text(name, table.where, TEXT_LIMIT): table.number(name) for name in table._value}
 
     def free(self, key: str) -> dict[str, Any]:
         """An object of any JSON values, at most `DEPTH_LIMIT` levels deep."""

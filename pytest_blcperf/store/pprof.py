@@ -11,7 +11,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Profile
+from pytest_blcperf.model.tracks import Track, Tracks
 
 
 def encode(profile: Profile) -> bytes:
@@ -37,6 +39,56 @@ def encode(profile: Profile) -> bytes:
     parts.append(_number(14, strings.index("cpu")))
     parts += (_message(6, text) for text in strings.encoded())
     return gzip.compress(b"".join(parts), compresslevel=6, mtime=0)
+
+
+def encode_tracks(tracks: Tracks) -> bytes:
+    """A gzipped pprof `Profile` of all tracks: a sample a (track, stack), labelled with its thread or benchmark.
+
+    Each object that native functions come from is a mapping, so viewers can show and hide it.
+    """
+    strings = _Strings()
+    label = "benchmark" if tracks.tracks and tracks.tracks[0].time is None else "thread"
+    objects = {name: number for number, name in enumerate(_objects(tracks), 1)}
+    unit = "nanoseconds" if tracks.unit == "ns" else tracks.unit
+    parts = [
+        _message(1, _value_type(strings, "samples", "count")),
+        _message(1, _value_type(strings, tracks.event, unit)),
+        *(_message(2, sample) for track in tracks.tracks for sample in _track(tracks, track, label, strings)),
+        *(_message(3, _mapping(strings, name, number)) for name, number in objects.items()),
+        *(
+            _message(4, _location(index, one.line, objects[_object(one)]))
+            for index, one in enumerate(tracks.functions, 1)
+        ),
+        *(
+            _message(5, _function(index, strings.index(one.name), strings.index(one.file), one.line))
+            for index, one in enumerate(tracks.functions, 1)
+        ),
+        _number(10, tracks.duration_ns),
+        _number(13, strings.index(f"pytest-blcperf, {tracks.backend}, {tracks.title}")),
+        _number(14, strings.index(tracks.event)),
+    ]
+    parts += (_message(6, text) for text in strings.encoded())
+    return gzip.compress(b"".join(parts), compresslevel=6, mtime=0)
+
+
+def _object(function: Function) -> str:
+    return "python" if function.kind == "python" else function.file
+
+
+def _objects(tracks: Tracks) -> list[str]:
+    return list(dict.fromkeys(_object(one) for one in tracks.functions))
+
+
+def _track(tracks: Tracks, track: Track, label: str, strings: _Strings) -> Iterable[bytes]:
+    """The samples of a track, its stacks once each."""
+    tag = _message(3, _number(1, strings.index(label)) + _number(2, strings.index(track.name)))
+    used, place = np.unique(track.stack, return_inverse=True)
+    place = place.reshape(-1)
+    seen = np.bincount(place, weights=track.samples, minlength=len(used)).astype(np.int64)
+    cost = np.bincount(place, weights=track.weight, minlength=len(used))
+    for stack, samples, weight in zip(used.tolist(), seen.tolist(), cost.tolist(), strict=True):
+        locations = b"".join(_varint(frame + 1) for frame in tracks.stack_of(stack))
+        yield _message(1, locations) + _message(2, _varint(samples) + _varint(round(weight))) + tag
 
 
 class _Strings:
@@ -68,14 +120,14 @@ def _value_type(strings: _Strings, kind: str, unit: str) -> bytes:
     return _number(1, strings.index(kind)) + _number(2, strings.index(unit))
 
 
-def _mapping(strings: _Strings) -> bytes:
-    """One mapping with functions, files and lines, so that viewers do not look for a binary to symbolize."""
+def _mapping(strings: _Strings, name: str = "python", index: int = 1) -> bytes:
+    """A mapping with functions, files and lines, so that viewers do not look for a binary to symbolize."""
     flags = b"".join(_number(field, 1) for field in (7, 8, 9))
-    return _number(1, 1) + _number(5, strings.index("python")) + flags
+    return _number(1, index) + _number(5, strings.index(name)) + flags
 
 
-def _location(index: int, line: int) -> bytes:
-    return _number(1, index) + _number(2, 1) + _message(4, _number(1, index) + _number(2, line))
+def _location(index: int, line: int, mapping: int = 1) -> bytes:
+    return _number(1, index) + _number(2, mapping) + _message(4, _number(1, index) + _number(2, line))
 
 
 def _function(index: int, name: int, file: int, line: int) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 from pytest_blcperf import __version__
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.environment import Environment
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Instructions, Launch, Run
 from pytest_blcperf.model.warning import Warning
@@ -40,12 +41,16 @@ SCHEMA = f"blcperf.run/{VERSION}"
 SUFFIX = ".blcperf"
 
 _RUN = "run.json"
-_CREATED = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|\+00:00)?"
+CREATED = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|\+00:00)?"
+"""A point in time: UTC, ISO 8601."""
 _COMMIT = r"[0-9a-f]{0,64}"
 _PROFILE = r"profiles/[0-9]{4,6}\.json"
 _COUNTED = r"instructions/[0-9]{4,6}\.json"
 _PACKAGE_LIMIT = 10_000
 _REPR_LIMIT = 200
+TIME_LIMIT = 1e15
+VALUE_LEAST, VALUE_MOST = 1e-100, 1e100
+"""Metrics are positive: they are compared as ratios."""
 
 
 def write(run: Run, path: Path) -> None:
@@ -114,9 +119,9 @@ def _encode(run: Run) -> dict[str, Any]:
         "commit": run.commit,
         "dirty": bool(run.dirty),
         "pair": bounded(run.pair),
-        "environment": _environment_data(run.environment),
-        "settings": _plain_table(run.settings),
-        "warnings": _warnings_data(run.warnings),
+        "environment": environment_data(run.environment),
+        "settings": plain_table(run.settings),
+        "warnings": warnings_data(run.warnings),
         "benchmarks": benchmarks,
     }
     return {_RUN: head, **documents}
@@ -129,17 +134,24 @@ def _benchmark_data(benchmark: Benchmark, profile: str | None, counted: str | No
         "file": bounded(benchmark.file),
         "line": int(benchmark.line),
         "group": None if benchmark.group is None else bounded(benchmark.group),
-        "params": _plain_table(benchmark.params),
-        "extra_info": _plain_table(benchmark.extra_info),
+        "params": plain_table(benchmark.params),
+        "extra_info": plain_table(benchmark.extra_info),
         "code": bounded(benchmark.code),
-        "warnings": _warnings_data(benchmark.warnings),
+        "warnings": warnings_data(benchmark.warnings),
         "launches": [_launch_data(launch) for launch in benchmark.launches],
         "counts": None if benchmark.counts is None else counts_to_columns(benchmark.counts),
         "profile": profile,
+        "overhead_ns": float(benchmark.overhead_ns),
+        "resolution_ns": float(benchmark.resolution_ns),
+        "metric": None if benchmark.metric is None else _metric_data(benchmark.metric),
     }
     if benchmark.instructions is not None:
         data["instructions"] = {**instructions_to_columns(benchmark.instructions.launches), "profile": counted}
     return data
+
+
+def _metric_data(metric: Metric) -> dict[str, str]:
+    return {"name": bounded(metric.name), "unit": bounded(metric.unit), "better": metric.better}
 
 
 def _launch_data(launch: Launch) -> dict[str, Any]:
@@ -149,10 +161,12 @@ def _launch_data(launch: Launch) -> dict[str, Any]:
         "hash_seed": int(launch.hash_seed),
         "cpu": None if launch.cpu is None else int(launch.cpu),
         "rounds": rounds_to_columns(launch.rounds),
+        "value": None if launch.value is None else float(launch.value),
     }
 
 
-def _environment_data(environment: Environment) -> dict[str, Any]:
+def environment_data(environment: Environment) -> dict[str, Any]:
+    """An environment as JSON data."""
     return {
         "machine": bounded(environment.machine),
         "cpu_model": bounded(environment.cpu_model),
@@ -166,11 +180,13 @@ def _environment_data(environment: Environment) -> dict[str, Any]:
     }
 
 
-def _warnings_data(warnings: tuple[Warning, ...]) -> list[dict[str, str]]:
+def warnings_data(warnings: tuple[Warning, ...]) -> list[dict[str, str]]:
+    """Warnings as JSON data."""
     return [{"code": bounded(warning.code), "text": bounded(warning.text)} for warning in warnings]
 
 
-def _plain_table(table: Mapping[Any, Any]) -> dict[str, Any]:
+def plain_table(table: Mapping[Any, Any]) -> dict[str, Any]:
+    """A table of any values as JSON has it; what it cannot hold becomes its repr."""
     plain = _plain(table, DEPTH_LIMIT - 1)
     return plain if isinstance(plain, dict) else {}
 
@@ -219,14 +235,14 @@ def _decode(get: Callable[[str], Any], profiles: bool = True) -> Run:
     unique(members, "profiles")
     run = Run(
         name=head.text("name"),
-        created=head.text("created", _CREATED),
+        created=head.text("created", CREATED),
         commit=head.text("commit", _COMMIT),
         dirty=head.flag("dirty"),
-        environment=_environment(head.fields("environment")),
+        environment=environment_from(head.fields("environment")),
         benchmarks=tuple(_benchmark(item, get if profiles else None) for item in items),
         settings=head.free("settings"),
         pair=head.text("pair"),
-        warnings=_warnings(head),
+        warnings=warnings_from(head),
     )
     unique((benchmark.id for benchmark in run.benchmarks), "benchmarks")
     return run
@@ -243,7 +259,8 @@ def _check_version(schema: object) -> None:
         )
 
 
-def _environment(fields: Fields) -> Environment:
+def environment_from(fields: Fields) -> Environment:
+    """The environment again. Raises MalformedError."""
     return Environment(
         machine=fields.text("machine"),
         cpu_model=fields.text("cpu_model"),
@@ -273,9 +290,19 @@ def _benchmark(fields: Fields, get: Callable[[str], Any] | None) -> Benchmark:
         params=fields.free("params"),
         extra_info=fields.free("extra_info"),
         code=fields.text("code"),
-        warnings=_warnings(fields),
+        warnings=warnings_from(fields),
+        overhead_ns=fields.added_number("overhead_ns", 0, TIME_LIMIT) or 0.0,
+        resolution_ns=fields.added_number("resolution_ns", 0, TIME_LIMIT) or 0.0,
+        metric=_metric(fields),
         instructions=_instructions(fields.fields("instructions"), get) if fields.has("instructions") and get else None,
     )
+
+
+def _metric(fields: Fields) -> Metric | None:
+    if not fields.given("metric"):
+        return None
+    metric = fields.fields("metric")
+    return Metric(metric.text("name"), metric.text("unit"), metric.text("better", "higher|lower"))
 
 
 def _instructions(fields: Fields, get: Callable[[str], Any]) -> Instructions:
@@ -295,8 +322,10 @@ def _launch(fields: Fields) -> Launch:
         hash_seed=fields.integer("hash_seed", 0, 2**32 - 1),
         cpu=fields.optional_integer("cpu", 0, 1_000_000),
         rounds=rounds_from_columns(fields.fields("rounds")),
+        value=fields.added_number("value", VALUE_LEAST, VALUE_MOST),
     )
 
 
-def _warnings(fields: Fields) -> tuple[Warning, ...]:
+def warnings_from(fields: Fields) -> tuple[Warning, ...]:
+    """The member `warnings` again. Raises MalformedError."""
     return tuple(Warning(item.text("code"), item.text("text")) for item in fields.objects("warnings"))

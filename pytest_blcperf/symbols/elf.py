@@ -11,9 +11,11 @@ import io
 import os
 import stat
 import struct
+import sys
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -348,10 +350,11 @@ def _inflated(data: bytes, size: int) -> bytes | None:
 
 def _unpacked_zstandard(data: bytes, size: int) -> bytes | None:
     try:
-        from compression import zstd  # type: ignore[import-not-found, unused-ignore]
+        zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
     except ImportError:
         raise ElfError(
-            "a section is compressed with Zstandard", "use Python 3.14 or newer, whose library reads it"
+            "a section is compressed with Zstandard, which Python reads from 3.14 on",
+            "python -m pip install 'pytest-blcperf[perfdata]'",
         ) from None
     try:
         return bytes(zstd.ZstdDecompressor().decompress(data, size + 1))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +17,13 @@ HIDDEN = "the kernel hides its addresses: sudo sysctl kernel.kptr_restrict=0, or
 
 MAX_BYTES = 128 << 20
 MAX_LINES = 2_000_000
+_NOTES_LIMIT = 64 << 10
+_BUILD_ID_NOTE = 3
+"""NT_GNU_BUILD_ID of elf.h."""
 
 _RANK = {b"T": 3, b"t": 2, b"W": 1, b"w": 0}
 """Of the letters that stand for code: global, local, weak."""
+_LINE = re.compile(rb"^([0-9a-f]{1,16}) ([tTwW]) (\S+)(?:\s+(\S+))?$", re.MULTILINE)
 _PAGE = 4096
 
 
@@ -44,31 +51,42 @@ def kernel_symbols(proc: Path = Path("/proc")) -> KernelSymbols:
     return found
 
 
+def running_build_id(notes: Path = Path("/sys/kernel/notes")) -> str:
+    """The build-id of the kernel that runs, hexadecimal; "" when it does not tell. The note is that of ELF files."""
+    try:
+        data = notes.read_bytes()[:_NOTES_LIMIT]
+    except OSError:
+        return ""
+    position = 0
+    while position + 12 <= len(data):
+        name_size, size, kind = struct.unpack_from("=III", data, position)
+        content = position + 12 + (name_size + 3 & ~3)
+        if kind == _BUILD_ID_NOTE and data[position + 12 : position + 16] == b"GNU\0":
+            return data[content : content + size].hex()
+        position = content + (size + 3 & ~3)
+    return ""
+
+
 def parsed(kallsyms: bytes, problem: str = "") -> KernelSymbols:
     r"""Of the text of `/proc/kallsyms`: lines `ADDRESS TYPE name` with `\\t[module]` after those of modules."""
-    addresses, names, owners, ranks = [], [], [], []
-    objects = {KERNEL: 0}
-    for line in kallsyms.split(b"\n", MAX_LINES)[:MAX_LINES]:
-        fields = line.split(None, 3)
-        if len(fields) < 3 or fields[1] not in _RANK:
-            continue
-        try:
-            address = int(fields[0], 16)
-        except ValueError:
-            continue
-        if not 0 <= address < 2**64:
-            continue
-        addresses.append(address)
-        names.append(fields[2][:MAX_NAME].decode("utf-8", "backslashreplace"))
-        ranks.append(_RANK[fields[1]])
-        module = fields[3].decode("utf-8", "backslashreplace") if len(fields) == 4 else KERNEL
-        owners.append(objects.setdefault(module, len(objects)))
-    start = np.array(addresses, np.uint64)
+    lines = _LINE.findall(kallsyms)[:MAX_LINES]
+    start = np.array([int(line[0], 16) for line in lines], np.uint64)
     if len(start) and not start.any():
-        start, names, owners, ranks, problem = start[:0], [], [], [], HIDDEN
-    owner = np.array(owners, np.int64)
-    symbols = RawSymbols(start, np.zeros_like(start), _ends(start, owner), np.array(ranks, np.int64), names)
-    return _table(symbols, owner, tuple(objects), problem)
+        lines, start, problem = [], start[:0], HIDDEN
+    objects = {b"": 0}
+    owner = np.array([objects.setdefault(line[3], len(objects)) for line in lines], np.int64)
+    rank = np.array([_RANK[line[1]] for line in lines], np.int64)
+    symbols = RawSymbols(start, np.zeros_like(start), _ends(start, owner), rank, _LineNames(lines))
+    modules = [name.decode("utf-8", "backslashreplace") for name in objects]
+    return _table(symbols, owner, (KERNEL, *modules[1:]), problem)
+
+
+@dataclass(frozen=True, eq=False)
+class _LineNames:
+    lines: Sequence[tuple[bytes, bytes, bytes, bytes]]
+
+    def __getitem__(self, index: int) -> str:
+        return self.lines[index][2][:MAX_NAME].decode("utf-8", "backslashreplace")
 
 
 def _table(symbols: RawSymbols, owner: Ints, objects: tuple[str, ...], problem: str) -> KernelSymbols:

@@ -84,12 +84,21 @@ class Resolver:
     """Names frames. Symbol tables are read once, for the objects that frames lie in, and kept: use one for all windows
     of a session.
 
-    With `live` False the recording is of another time or machine: neither the kernel's symbols nor processes are
-    asked. `fingerprints` gives one to functions with names too; those without always have one where it can be told.
+    With `live` False the recording is of another time or machine: processes are not asked, and the kernel's symbols
+    only if `same_kernel` says that it has not been restarted since. `fingerprints` gives one to functions with names
+    too; those without always have one where it can be told.
     """
 
-    def __init__(self, live: bool = True, fingerprints: bool = False, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        live: bool = True,
+        fingerprints: bool = False,
+        proc: Path = Path("/proc"),
+        *,
+        same_kernel: bool = False,
+    ) -> None:
         self._live = live
+        self._same_kernel = live or same_kernel
         self._fingerprints = fingerprints
         self._proc = proc
         self._demangler = Demangler()
@@ -102,7 +111,9 @@ class Resolver:
         item = frames.object.astype(np.int64)
         inside = frames.address - frames.caller.astype(np.uint64)
         owners = _owners(code, mappings)
-        jits: dict[int, tuple[JitNames, Ints]] = {}
+        # A runtime has many mappings without a file, and one list of names for all of them.
+        by_process: dict[int, JitNames] = {}
+        jits: dict[int, tuple[JitNames, list[Ints]]] = {}
         for one, rows in _groups(item):
             if one == _KERNEL_OBJECT:
                 self._name_kernel(found, rows, inside[rows])
@@ -111,15 +122,17 @@ class Resolver:
             elif code.objects[one].elf is not None:
                 self._name_file(found, rows, inside[rows], code.objects[one])
             else:
-                jit = jit_names(owners[one], mappings, self._live, self._proc)
+                jit = by_process.get(owners[one])
+                if jit is None:
+                    jit = by_process[owners[one]] = jit_names(owners[one], mappings, self._live, self._proc)
                 _name_memory(found, rows, inside[rows], code.objects[one], jit)
                 if jit.replaced:
-                    jits[one] = jit, rows
+                    jits.setdefault(owners[one], (jit, []))[1].append(rows)
         return found.finished(self._demangler, jits, inside)
 
     def _name_kernel(self, found: _Found, rows: Ints, addresses: Words) -> None:
         if self._kernel is None:
-            self._kernel = kernel_symbols(self._proc) if self._live else _NO_KERNEL
+            self._kernel = kernel_symbols(self._proc) if self._same_kernel else _NO_KERNEL
         kernel = self._kernel
         index = kernel.table.find(addresses)
         which = np.where(index >= 0, kernel.object_of[index] if len(kernel.object_of) else 0, 0)
@@ -273,12 +286,12 @@ def _owners(code: MappedCode, mappings: Sequence[Mapping]) -> dict[int, int]:
 class _Replaced:
     """Frames whose function depends on when they were seen."""
 
-    def __init__(self, jits: Iterable[tuple[JitNames, Ints]], inside: Words, numbers: dict[str, int]) -> None:
+    def __init__(self, jits: Iterable[tuple[JitNames, list[Ints]]], inside: Words, numbers: dict[str, int]) -> None:
         self._spaces: list[tuple[Ints, AddressSpaces, Ints]] = []
         self._inside = inside
         for jit, rows in jits:
             function = np.array([numbers[code.name] for code in jit.codes], np.int64)
-            self._spaces.append((rows, jit.spaces(), function))
+            self._spaces.append((np.concatenate(rows), jit.spaces(), function))
 
     def functions(self, frames: Ints, time: Ints, otherwise: Ints) -> Ints:
         found = otherwise[frames]
@@ -329,7 +342,7 @@ class _Found:
     def warn(self, code: str, text: str) -> None:
         self._warnings[Warning(code, text)] = None
 
-    def finished(self, demangler: Demangler, jits: dict[int, tuple[JitNames, Ints]], inside: Words) -> FrameNames:
+    def finished(self, demangler: Demangler, jits: dict[int, tuple[JitNames, list[Ints]]], inside: Words) -> FrameNames:
         codes = [code.name for jit, _ in jits.values() for code in jit.codes]
         names = demangler.all([*(function.name for _, function in self._pending), *codes])
         numbers: dict[Function, int] = {}
@@ -344,8 +357,8 @@ class _Found:
         }
         later = _Replaced(jits.values(), inside, by_code) if jits else None
         replaced = np.zeros(len(self._function), np.bool_)
-        for _, rows in jits.values():
-            replaced[rows] = True
+        for _, several in jits.values():
+            replaced[np.concatenate(several)] = True
         return FrameNames(
             # Several functions of a file may have one name; their code is unchanged when that of all is.
             functions=tuple(

@@ -78,10 +78,12 @@ def report(kind: str, before: dict[str, tuple[str, int]], after: dict[str, tuple
     total = sum(sizes[name] for name in both)
     alike = {name for key, (name, _) in before.items() if "@" in key}
     code = sum(sizes[name] for name in right & both) / total
+    missed = both - right - alike
     print(
-        f"{kind}: {len(both)} functions in both, {len(right & both)} found ({code:.2%} of the code), {len(wrong)} mistaken, {len(alike)} alike"
+        f"{kind}: {len(both)} functions in both, {len(right & both)} found again ({code:.1%} of the code), {len(wrong)} "
+        f"mistaken, {len((both & alike) - right)} alike and not told apart, {len(missed)} missed"
     )
-    for name in sorted(both - right - alike, key=lambda one: -sizes[one])[:8]:
+    for name in sorted(missed, key=lambda one: -sizes[one])[:8]:
         print(f"   not found: {name} ({sizes[name]} bytes)")
     for old, new in wrong[:8]:
         print(f"   mistaken: {old} for {new}")
