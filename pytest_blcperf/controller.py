@@ -338,6 +338,8 @@ class Controller:
                     settings.markdown,
                     html_path=settings.html,
                     page=page,
+                    codequality_path=settings.codequality,
+                    sarif_path=settings.sarif,
                 )
         finally:
             self._lines[:0] = kept
@@ -390,7 +392,7 @@ class Controller:
                 if verdict.fails and report.outcome == "passed":
                     report.outcome = "failed"
                     report.longrepr = terminal.failure_text(verdict, outcome.verdict.base, outcome.verdict.head)
-                elif verdict.outcome is VerdictOutcome.REGRESSED and verdict.gate == "warn":
+                elif verdict.outcome is VerdictOutcome.REGRESSED and verdict.gate in ("warn", "accepted"):
                     report.sections.append(
                         ("blcperf", terminal.failure_text(verdict, outcome.verdict.base, outcome.verdict.head))
                     )
