@@ -96,7 +96,7 @@ def read_perf_data(path: Path) -> tuple[Capture, ...]:
         stacks: LiveStacks | None = None
         for batch in file.batches():
             resolver = Resolver(live=False, same_kernel=_is_of_this_start(file, path))
-            stacks = stacks or LiveStacks(batch.machine, objects, resolver)
+            stacks = stacks or LiveStacks(batch.machine, objects, resolver, live=False)
             stacks.add(batch, *file.so_far)
         recording = file.finish()
         if stacks is None:

@@ -22,9 +22,13 @@ from pytest_blcperf.symbols.unwind_sources import TableSource
 
 
 class LiveStacks:
-    """Of one window. `resolver` and `objects` are those of the whole session: they keep what they have read."""
+    """Of one window. `resolver` and `objects` are those of the whole session: they keep what they have read.
 
-    def __init__(self, machine: str, objects: Objects, resolver: Resolver) -> None:
+    With `live` False the processes are those of another time, and nobody is asked for their Python functions.
+    """
+
+    def __init__(self, machine: str, objects: Objects, resolver: Resolver, live: bool = True) -> None:
+        self._live = live
         self._machine = machine
         self._objects = objects
         self._resolver = resolver
@@ -46,7 +50,8 @@ class LiveStacks:
             self._names, self._forks = len(names), len(forks)
             self._code = mapped_code(self._mappings, self._objects)
             self._code_objects[:] = self._code.objects
-            self._pythons.look(self._mappings, self._code)
+            if self._live:
+                self._pythons.look(self._mappings, self._code)
             self._unwinder.frames.renew(AddressSpaces(self._mappings, names, forks), self._code)
         self._builder.add(batch, self._pythons.folded(self._unwinder.unwind(batch), self._unwinder.frames))
 
