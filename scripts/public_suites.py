@@ -65,7 +65,7 @@ SURFACE = tuple(
     for name in ("normal", "pedantic", "sample", "skip", "with_testcase", "with_weaver", "calibration", "precision")
 )
 """pytest-benchmark's tests of its fixture; the others test its tables, files and command."""
-AIO = ("pytest-cov", "pytest-xdist", "hypothesis", "idna", "covdefaults")
+AIO = ("pytest-cov", "pytest-xdist", "hypothesis", "idna", "covdefaults", "Cython")
 """What their configuration files name."""
 SUITES = (
     Suite("attrs", "26.1.0", CODSPEED, ("bench",)),
@@ -98,7 +98,14 @@ SUITES = (
     Suite("yarl", "1.25.1", CODSPEED, ("tests", "-k", "bench"), AIO, compiled=True),
     Suite("pytest-benchmark", "5.3.1", BENCHMARK, (*NO_CONFIGURATION, *SURFACE), ("aspectlib",), compiled=True),
     Suite("pytest-benchmark", "5.3.1", NOTHING, (*NO_CONFIGURATION, *SURFACE), ("aspectlib",), compiled=True),
-    Suite("zeroconf", "0.154.0", CODSPEED, ("tests/benchmarks",), ("pytest-asyncio", "pytest-timeout"), compiled=True),
+    Suite(
+        "zeroconf",
+        "0.154.0",
+        CODSPEED,
+        ("tests/benchmarks",),
+        ("pytest-asyncio", "pytest-timeout", "pytest-cov"),
+        compiled=True,
+    ),
 )
 
 
@@ -210,7 +217,8 @@ def normalised(output: str) -> str:
     """Pytest's output without what differs between two runs of the same suite."""
     lines = [re.sub(r" in [0-9.]+s( \([0-9:]+\))?", " in TIME", line) for line in output.splitlines()]
     lines = [re.sub(r"0x[0-9a-f]+", "0xADDRESS", line).strip("=") for line in lines]
-    return "\n".join(line for line in lines if not line.startswith(("plugins:", "- generated xml", "-", "codspeed:")))
+    chance = re.compile(r"plugins:|- generated xml|-|codspeed:|[0-9.]+s (call|setup|teardown) |\([0-9]+ durations <|$")
+    return "\n".join(line for line in lines if not chance.match(line))
 
 
 def row(result: Result) -> str:
