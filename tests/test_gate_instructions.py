@@ -24,9 +24,9 @@ from pytest_blcperf.compare.instructions import (
 from pytest_blcperf.gate import judge, stored_trial
 from pytest_blcperf.model.comparison import INSTRUCTIONS, SELF
 from pytest_blcperf.model.environment import Environment
-from pytest_blcperf.model.run import Benchmark, InstructionLaunch, Instructions
+from pytest_blcperf.model.run import Benchmark, InstructionCount, Instructions
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
-from pytest_blcperf.report import words
+from pytest_blcperf.report import run_json, run_text, words
 from pytest_blcperf.report.json import render
 from pytest_blcperf.store import run_file
 
@@ -36,15 +36,12 @@ HERE = Environment(machine="x86_64", cpu_model="A", cpu_count=2, python="3.11")
 
 
 def counted(side: Benchmark, stacks: Stacks, wobble: tuple[float, ...] = (1.0, 1.0, 1.0), **other: Any) -> Benchmark:
-    """The benchmark with instructions: a thousand for each µs of `stacks`, times a factor a launch; no other profile."""
+    """The benchmark with instructions: a thousand for each µs of `stacks`, times a factor a repetition; no other profile."""
     total = 1000 * sum(stacks.values())
     taken = profile(stacks, len(wobble), samples=round(total), backend="callgrind", **other)
     weight = taken.weight / 1e6 * np.array(wobble)[taken.launch]
-    launches = tuple(
-        InstructionLaunch(index, index + 1, 10, (round(total * factor * 10), round(total * factor * 10)))
-        for index, factor in enumerate(wobble)
-    )
-    return replace(side, profile=None, instructions=Instructions(launches, replace(taken, weight=weight)))
+    counts = tuple(InstructionCount(index, 7, 10, round(total * factor * 10)) for index, factor in enumerate(wobble))
+    return replace(side, profile=None, instructions=Instructions(counts, replace(taken, weight=weight)))
 
 
 def decided(times: tuple[Stacks, Stacks], counts: tuple[Stacks, Stacks], **other: Any) -> BenchmarkVerdict:
@@ -170,6 +167,17 @@ def test_run_files_keep_instructions(tmp_path: Any) -> None:
     again = run_file.read(path).benchmarks[0].instructions
     assert again is not None
     assert one.instructions is not None
-    assert again.launches == one.instructions.launches
+    assert again.counts == one.instructions.counts
     assert profile_data(again.profile) == profile_data(one.instructions.profile)
     assert run_file.read(path, profiles=False).benchmarks[0].instructions is None
+
+
+def test_a_report_shows_functions_by_instructions() -> None:
+    run = sample_run()
+    run = replace(run, benchmarks=(counted(run.benchmarks[0], PLAIN),))
+    shown = "\n".join(run_text.of_run(run, run_text.Screen(), 5))
+    assert "1 M instructions" in shown
+    assert "function (callgrind)" in shown
+    (data,) = run_json.of_run(run, 5)["benchmarks"]
+    assert data["instructions"] == 1_000_000
+    assert data["functions"][0]["name"] == "load"

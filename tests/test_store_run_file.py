@@ -20,10 +20,10 @@ from formats.make_run_1 import SAMPLE, sample_profile, sample_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_blcperf.cli import run_view
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import Benchmark, Run
+from pytest_blcperf.report import run_json
 from pytest_blcperf.store import archive, checked, run_file
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs/schemas/blcperf.run-1.json").read_text(encoding="utf-8"))
@@ -397,7 +397,7 @@ def read_or_refuse(path: Path, data: bytes) -> None:
         assert "\n" not in error.message
         assert error.hint
     else:
-        json.dumps(run_view.as_data(run, 5), allow_nan=False)
+        json.dumps(run_json.of_run(run, 5), allow_nan=False)
         run_file.write(run, path)
         assert same(run_file.read(path), run)
 

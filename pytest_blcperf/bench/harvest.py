@@ -19,7 +19,7 @@ from pytest_blcperf.model.run import (
     Benchmark,
     Count,
     Counts,
-    InstructionLaunch,
+    InstructionCount,
     Instructions,
     Launch,
     metric_id,
@@ -52,7 +52,7 @@ class BenchmarkHarvest:
     launches: list[Launch] = field(default_factory=list)
     _profiles: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     _counts: list[Mapping[str, Any]] = field(default_factory=list)
-    _instructions: list[tuple[int, int, Counted]] = field(default_factory=list)
+    _instructions: list[tuple[int, Counted]] = field(default_factory=list)
     _overhead_ns: list[float] = field(default_factory=list)
     _resolution_ns: list[float] = field(default_factory=list)
     _metrics: dict[Metric, list[Launch]] = field(default_factory=dict)
@@ -75,9 +75,9 @@ class BenchmarkHarvest:
         if data.counts is not None:
             self._counts.append(data.counts)
 
-    def add_instructions(self, index: int, hash_seed: int, counted: Counted) -> None:
-        """Take in one launch under callgrind."""
-        self._instructions.append((index, hash_seed, counted))
+    def add_instructions(self, hash_seed: int, counted: Iterable[Counted]) -> None:
+        """Take in one launch under callgrind: each repetition is data of its own."""
+        self._instructions += [(hash_seed, one) for one in counted]
 
     def benchmarks(self, *warnings: Warning | None) -> list[Benchmark]:
         """The benchmark, where it has rounds, and each metric its test reported as one of its own."""
@@ -178,8 +178,8 @@ def merge_counts(counted: Iterable[Mapping[str, Any]]) -> Counts | None:
     return Counts(mean, deterministic=len(passes) > 1 and all(calls == passes[0] for calls in passes))
 
 
-def merge_instructions(counted: Sequence[tuple[int, int, Counted]], name: str) -> Instructions | None:
-    """Launches under callgrind, as (index, hash seed, what was counted), gathered; None when there are none.
+def merge_instructions(counted: Sequence[tuple[int, Counted]], name: str) -> Instructions | None:
+    """Repetitions under callgrind, as (hash seed, what was counted), gathered; None when there are none.
 
     A stack without functions is the benchmark `name` itself: a C function, or the interpreter's work between calls.
     """
@@ -188,16 +188,18 @@ def merge_instructions(counted: Sequence[tuple[int, int, Counted]], name: str) -
     functions: dict[Function, int] = {}
     stacks: dict[tuple[int, ...], int] = {}
     rows: dict[tuple[int, int], float] = {}
-    for index, _, one in counted:
+    for index, (_, one) in enumerate(counted):
         for stack, cost in one.stacks.items():
             numbers = tuple(
                 functions.setdefault(each, len(functions)) for each in stack or (Function("<benchmark>", name),)
             )
             place = index, stacks.setdefault(numbers, len(stacks))
-            rows[place] = rows.get(place, 0.0) + cost
+            rows[place] = rows.get(place, 0.0) + cost / one.iterations
     weight = np.array(list(rows.values()), np.float64)
     return Instructions(
-        launches=tuple(InstructionLaunch(index, seed, one.iterations, one.counts) for index, seed, one in counted),
+        counts=tuple(
+            InstructionCount(index, seed, one.iterations, one.instructions) for index, (seed, one) in enumerate(counted)
+        ),
         profile=Profile(
             functions=tuple(functions),
             stacks=tuple(stacks),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +19,13 @@ from pytest_blcperf.bench.lockstep import Plan, Requester, SideData
 from pytest_blcperf.bench.worker_process import Side
 from pytest_blcperf.capture.callgrind import FOLDER_VARIABLE, command
 from pytest_blcperf.capture.callgrind_output import CallgrindError, InstructionCounts, read_dump, read_perf_map
-from pytest_blcperf.capture.callgrind_stacks import PythonFunctions, Stacks, fold, without
+from pytest_blcperf.capture.callgrind_stacks import PythonFunctions, fold, without
 from pytest_blcperf.errors import PermissionDenied
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.target import distribution
 
-REPEAT = 2
-"""Counted this often in a launch: what differs between the two is what the program itself does differently."""
+REPEAT = 4
+"""Counted this often in a launch, each time with another heap; what differs is what the program does differently."""
 
 WARM_UP_ITERATIONS = 20
 """Enough for CPython to specialise the bytecode, which it does after a few runs."""
@@ -31,7 +33,7 @@ WARM_UP_SECONDS = 5.0
 DUMP_NS = 3e9
 """Aimed-at length of what is counted at a time."""
 MAX_ITERATIONS = 20
-SLOWDOWN = 8.0
+SLOWDOWN = 12.0
 """Counting against running under valgrind without counting, at most; measured in docs/performance.md."""
 
 _MAP = re.compile(r"/tmp/perf-[0-9]{1,10}\.map")
@@ -40,11 +42,11 @@ _MAX_OUTPUT = 1 << 30
 
 @dataclass(frozen=True)
 class Counted:
-    """One launch on one side: instructions of each repetition, and the stacks of one iteration on average."""
+    """One repetition on one side: its instructions, all iterations together, and where they were executed."""
 
     iterations: int
-    counts: tuple[int, ...]
-    stacks: Mapping[tuple[Function, ...], float]
+    instructions: int
+    stacks: Mapping[tuple[Function, ...], int]
 
 
 def valgrind_version() -> str:
@@ -68,14 +70,14 @@ def launch_under_callgrind(
     scratch: Path,
     timeout: float,
     clock: Callable[[], float],
-) -> dict[str, Counted | str]:
+) -> dict[str, list[Counted] | str]:
     """Take one worker, run by callgrind, through the benchmarks of `plans`: by node id what was counted, or why not."""
     folder = Path(tempfile.mkdtemp(prefix="callgrind-", dir=scratch))
     wrapped = replace(side, prefix=command(folder), variables={**side.variables, FOLDER_VARIABLE: str(folder)})
     launch = run_launch(
         [wrapped], plans, seed=seed, scratch=scratch, timeout=timeout, clock=clock, conduct=count_instructions
     )
-    found: dict[str, Counted | str] = {}
+    found: dict[str, list[Counted] | str] = {}
     answers = {nodeid: data[0].instructions for nodeid, data in launch.measured.items()}
     for nodeid in plans:
         answer, failure = answers.get(nodeid), launch.sides[0].failures.get(nodeid)
@@ -120,24 +122,14 @@ def _warm_up(side: Requester, clock: Callable[[], float]) -> float:
     return wall
 
 
-def collect(answer: Mapping[str, Any], folder: Path) -> Counted:
-    """What a worker's answer points at, read from `folder`. Raises CallgrindError, OSError."""
+def collect(answer: Mapping[str, Any], folder: Path) -> list[Counted]:
+    """The repetitions that a worker's answer points at, read from `folder`. Raises CallgrindError, OSError."""
     python = _python_functions(answer)
     around, *dumps = [(fold(_read(folder, dump["name"]), python), int(dump["windows"])) for dump in answer["dumps"]]
     if not python.there:
         # Of what surrounds the iterations nothing tells but a dump without any.
         dumps = [(without(stacks, around[0], windows), windows) for stacks, windows in dumps]
-    iterations = int(answer["iterations"])
-    counts = tuple(sum(stacks.values()) for stacks, _ in dumps)
-    return Counted(iterations, counts, _mean([stacks for stacks, _ in dumps], iterations))
-
-
-def _mean(dumps: Sequence[Stacks], iterations: int) -> dict[tuple[Function, ...], float]:
-    total: dict[tuple[Function, ...], float] = {}
-    for stacks in dumps:
-        for stack, cost in stacks.items():
-            total[stack] = total.get(stack, 0.0) + cost / (iterations * len(dumps))
-    return total
+    return [Counted(int(answer["iterations"]), sum(stacks.values()), stacks) for stacks, _ in dumps]
 
 
 def _read(folder: Path, name: str) -> InstructionCounts:
@@ -156,7 +148,10 @@ def _python_functions(answer: Mapping[str, Any]) -> PythonFunctions:
     by_address: dict[int, tuple[str, str]] = {}
     if _MAP.fullmatch(str(answer["map"])):
         with Path(answer["map"]).open(encoding="utf-8", errors="replace") as lines:
-            by_address = read_perf_map(lines)
+            # Anybody can put a file of that name into /tmp.
+            status = os.fstat(lines.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_size <= _MAX_OUTPUT:
+                by_address = read_perf_map(lines)
     return PythonFunctions(by_address, known, (str(answer["root"][0]), str(answer["root"][1])))
 
 

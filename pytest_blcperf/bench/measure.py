@@ -12,7 +12,7 @@ import psutil
 
 from pytest_blcperf.bench.cpus import allowed_cpus
 from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
-from pytest_blcperf.bench.instructions import Counted, launch_under_callgrind
+from pytest_blcperf.bench.instructions import launch_under_callgrind
 from pytest_blcperf.bench.launch import Failure, LaunchData, run_launch
 from pytest_blcperf.bench.lockstep import Plan, SideData
 from pytest_blcperf.bench.outside import OutsideTools
@@ -30,7 +30,7 @@ benchmarks get this far, and a window is cheaper than another launch."""
 COUNTED_LAUNCHES = 2
 """The counting pass runs in this many launches, under different hash seeds: exact counts do not depend on them."""
 
-INSTRUCTION_LAUNCHES = 3
+INSTRUCTION_LAUNCHES = 2
 """Launches under callgrind, each with a hash seed of its own, the same on both sides."""
 
 LOOK_SHARE = 0.55
@@ -110,8 +110,8 @@ class Measurement:
                 )
                 for identifier in ids:
                     counted = found[self._items[identifier].nodeid]
-                    if isinstance(counted, Counted):
-                        self._harvests[identifier][number].add_instructions(index, seed, counted)
+                    if not isinstance(counted, str):
+                        self._harvests[identifier][number].add_instructions(seed, counted)
                     else:
                         text = f"instructions of the {side.name} were not counted: {counted}"
                         self._uncounted.setdefault(identifier, Warning("instructions-missing", text))

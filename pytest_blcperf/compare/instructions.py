@@ -24,23 +24,23 @@ MANY = 30
 def in_instructions(benchmark: Benchmark) -> Benchmark | None:
     """The benchmark with instructions in the place of times and of weights; None where none were counted.
 
-    A round is one repetition in a launch under callgrind: the instructions of its iterations.
+    A repetition is a launch of one round: the instructions of its iterations.
     """
     counted = benchmark.instructions
     if counted is None:
         return None
     launches = tuple(
-        Launch(one.index, LOOK, one.hash_seed, None, tuple(Round(one.iterations, count, 0) for count in one.counts))
-        for one in counted.launches
+        Launch(one.index, LOOK, one.hash_seed, None, (Round(one.iterations, one.instructions, 0),))
+        for one in counted.counts
     )
     return replace(benchmark, launches=launches, profile=counted.profile, warnings=())
 
 
 def counted_times(base: Benchmark, head: Benchmark) -> Times:
-    """The ratio of instructions, from launches with the same index, hence hash seed, on both sides.
+    """The ratio of instructions, from repetitions with the same index, hence hash seed, on both sides.
 
-    The mean over launches of log(I_head / I_base); SE² = max(s²/K, BENCHMARK_ERROR²), its degrees of freedom K − 1, or
-    30 where the second, which comes from many measurements, is the larger.
+    The mean over K repetitions of log(I_head / I_base); SE² = max(s²/K, BENCHMARK_ERROR²), its degrees of freedom
+    K − 1, or 30 where the second, which comes from many measurements, is the larger.
     """
     old = {one.index: _per_iteration(one) for one in base.launches}
     new = {one.index: _per_iteration(one) for one in head.launches}

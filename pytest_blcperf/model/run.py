@@ -60,23 +60,24 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class InstructionLaunch:
-    """Instructions of one benchmark in one process under callgrind: in each repetition, of `iterations` together."""
+class InstructionCount:
+    """Instructions of one benchmark under callgrind in one repetition: of so many `iterations` together."""
 
     index: int
     hash_seed: int
     iterations: int
-    counts: tuple[int, ...]
+    instructions: int
 
 
 @dataclass(frozen=True)
 class Instructions:
-    """Instructions counted by callgrind. The same index on both sides means the same hash seed.
+    """Instructions counted by callgrind, some repetitions in each of some processes. The same index on both sides means
+    the same hash seed.
 
     The profile's weights and samples are instructions per iteration; its launches are those indices.
     """
 
-    launches: tuple[InstructionLaunch, ...]
+    counts: tuple[InstructionCount, ...]
     profile: Profile
 
 

@@ -28,6 +28,13 @@ def time_per_iteration(benchmark: Benchmark) -> tuple[float, float] | None:
     return cpu, wall
 
 
+def instructions_per_iteration(benchmark: Benchmark) -> float | None:
+    """The mean over repetitions under callgrind; None where nothing was counted."""
+    counted = benchmark.instructions.counts if benchmark.instructions else ()
+    counts = [one.instructions / one.iterations for one in counted]
+    return sum(counts) / len(counts) if counts else None
+
+
 def _row(benchmark: Benchmark, room: int) -> list[str]:
     name = cut_middle(clean(benchmark.id, 500), room)
     launches = len(benchmark.launches)

@@ -12,7 +12,7 @@ from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.run import Benchmark, Run
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report.function_rows import EVERY, FunctionRow, rows_of_benchmarks, rows_of_capture
-from pytest_blcperf.report.measured import time_per_iteration
+from pytest_blcperf.report.measured import instructions_per_iteration, time_per_iteration
 
 RUN_SCHEMA = "blcperf.report/1"
 CAPTURES_SCHEMA = "blcperf.capture-report/1"
@@ -75,6 +75,7 @@ def _benchmark(benchmark: Benchmark, top: int) -> dict[str, Any]:
         "wall_ns": times and times[1],
         "backend": benchmark.profile.backend if benchmark.profile else None,
         "samples": benchmark.profile.total_samples if benchmark.profile else 0,
+        "instructions": instructions_per_iteration(benchmark),
         "counts_deterministic": benchmark.counts.deterministic if benchmark.counts else None,
         "functions": [{**_function(row), "calls": row.calls} for row in rows_of_benchmarks([benchmark], top)],
         "warnings": _warnings(benchmark.warnings),

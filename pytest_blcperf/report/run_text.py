@@ -19,8 +19,8 @@ from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report import call_paths, measured
 from pytest_blcperf.report.environment_text import machine
 from pytest_blcperf.report.function_rows import FunctionRow, rows_of_benchmarks, rows_of_capture
-from pytest_blcperf.report.measured import time_per_iteration
-from pytest_blcperf.report.text import aligned, cells, clean, cut_middle, quantity, time_ns, to_ascii
+from pytest_blcperf.report.measured import instructions_per_iteration, time_per_iteration
+from pytest_blcperf.report.text import aligned, cells, clean, cut_middle, instructions, quantity, time_ns, to_ascii
 
 _NARROWEST = 70
 _BAR = 10
@@ -177,9 +177,13 @@ def _benchmark(benchmark: Benchmark, screen: Screen, top: int) -> list[str]:
         return []
     times = time_per_iteration(benchmark)
     after = f"  {time_ns(times[0])} of CPU time per iteration" if times else ""
+    counted = instructions_per_iteration(benchmark)
+    if counted is not None:
+        after += f"{',' if times else ' '} {instructions(counted)} instructions"
     lines = ["", f"{clean(benchmark.id, 500)}{after}", *screen.wrapped(_warnings(benchmark.warnings))]
     vary = benchmark.counts is not None and not benchmark.counts.deterministic
-    return lines + (_functions(rows, screen, benchmark.profile.backend, vary) if benchmark.profile and rows else [])
+    profile = benchmark.profile or (benchmark.instructions and benchmark.instructions.profile)
+    return lines + (_functions(rows, screen, profile.backend, vary) if profile and rows else [])
 
 
 def _functions(rows: Sequence[FunctionRow], screen: Screen, backend: str, vary: bool = False) -> list[str]:

@@ -6,7 +6,6 @@ Columns, not objects: a list of 3,000 rounds as objects is five times the size a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from pytest_blcperf.model.function import KINDS, PYTHON, Function
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Count, Counts, InstructionLaunch, Round
+from pytest_blcperf.model.run import Count, Counts, InstructionCount, Round
 from pytest_blcperf.store.checked import Fields, MalformedError, bounded, same_length, show, unique
 
 PROFILE_SCHEMA = "blcperf.profile/1"
@@ -110,31 +109,27 @@ def counts_from_columns(fields: Fields) -> Counts:
     return Counts(tuple(map(Count, functions, calls)), fields.flag("deterministic"))
 
 
-def instructions_to_columns(launches: Sequence[InstructionLaunch]) -> dict[str, Any]:
-    """Launches under callgrind as columns, a row a repetition."""
-    rows = [(one, count) for one in launches for count in one.counts]
+def instructions_to_columns(counts: Sequence[InstructionCount]) -> dict[str, Any]:
+    """Repetitions under callgrind as columns."""
     return {
-        "launch": [int(one.index) for one, _ in rows],
-        "hash_seed": [int(one.hash_seed) for one, _ in rows],
-        "iterations": [int(one.iterations) for one, _ in rows],
-        "count": [int(count) for _, count in rows],
+        "index": [int(one.index) for one in counts],
+        "hash_seed": [int(one.hash_seed) for one in counts],
+        "iterations": [int(one.iterations) for one in counts],
+        "instructions": [int(one.instructions) for one in counts],
     }
 
 
-def instructions_from_columns(fields: Fields) -> tuple[InstructionLaunch, ...]:
-    """The launches again; hash seed and iterations are those of a launch's first row. Raises MalformedError."""
+def instructions_from_columns(fields: Fields) -> tuple[InstructionCount, ...]:
+    """The repetitions again, each index once. Raises MalformedError."""
     columns = (
-        fields.integers("launch", 0, LAUNCH_LIMIT),
+        fields.integers("index", 0, LAUNCH_LIMIT),
         fields.integers("hash_seed", 0, 2**32 - 1),
         fields.integers("iterations", 1, COUNT_LIMIT),
-        fields.integers("count", 0, INSTRUCTION_LIMIT),
+        fields.integers("instructions", 0, INSTRUCTION_LIMIT),
     )
     same_length(fields.where, *columns)
-    launches: dict[int, InstructionLaunch] = {}
-    for launch, seed, iterations, count in zip(*columns, strict=True):
-        known = launches.setdefault(launch, InstructionLaunch(launch, seed, iterations, ()))
-        launches[launch] = replace(known, counts=(*known.counts, count))
-    return tuple(launches.values())
+    unique(columns[0], fields.where)
+    return tuple(map(InstructionCount, *columns))
 
 
 def profile_to_columns(profile: Profile) -> dict[str, Any]:

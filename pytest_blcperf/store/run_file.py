@@ -146,7 +146,7 @@ def _benchmark_data(benchmark: Benchmark, profile: str | None, counted: str | No
         "metric": None if benchmark.metric is None else _metric_data(benchmark.metric),
     }
     if benchmark.instructions is not None:
-        data["instructions"] = {**instructions_to_columns(benchmark.instructions.launches), "profile": counted}
+        data["instructions"] = {**instructions_to_columns(benchmark.instructions.counts), "profile": counted}
     return data
 
 
@@ -307,8 +307,8 @@ def _metric(fields: Fields) -> Metric | None:
 
 def _instructions(fields: Fields, get: Callable[[str], Any]) -> Instructions:
     member = fields.text("profile", _COUNTED)
-    launches = instructions_from_columns(fields)
-    return Instructions(launches, profile_from_columns(Fields(get(member), member), len(launches)))
+    counts = instructions_from_columns(fields)
+    return Instructions(counts, profile_from_columns(Fields(get(member), member), len(counts)))
 
 
 def _profile(member: str | None, launches: int, get: Callable[[str], Any] | None) -> Profile | None:

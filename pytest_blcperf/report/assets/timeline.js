@@ -197,15 +197,20 @@ class Timeline {
       if (found) found.cells[this.cell[row]] += this.weight[row];
     }
     const found = [...rows.values()];
-    const bin = Math.max(1, Math.round(this.cells / 250));
+    const bin = Math.max(1, Math.round((this.cells * this.heatPixels) / (this.heat.area.clientWidth || 900)));
     this.hottest = Math.max(...found.map((row) => highest(row.cells, bin)), 1e-9);
     return found;
+  }
+
+  /** How wide a spot of the heatmap is: some forty rows of all functions in each, or it would show single samples. */
+  get heatPixels() {
+    return Math.max(4, Math.min(24, (40 * (this.heat.area.clientWidth || 900)) / this.cell.length));
   }
 
   drawHeat(pen, row, y, width, chart) {
     pen.fillStyle = chart.colour("heat-0");
     pen.fillRect(0, y + 1, width, chart.row - 2);
-    eachPixel(width, this.cells, 4, (x, from, to, wide) => {
+    eachPixel(width, this.cells, this.heatPixels, (x, from, to, wide) => {
       // The square root: what one burst dwarfs is still seen.
       const level = Math.sqrt(Math.min(meanOf(row.cells, from, to) / this.hottest, 1)) * (HEAT_STEPS - 1);
       if (level <= 0) return;
