@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(subst /,_,$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-matrix public-suites accuracy reporttools clean
+.PHONY: help demo test test-ci lint test-matrix public-suites accuracy reporttools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -19,8 +19,14 @@ demo: $(STAMP) ## see the gate fail a planted slowdown and pass harmless changes
 	$(BIN)/python scripts/demo.py
 
 test: $(STAMP) ## run the tests, then the lint
+	@if [ -n "$$CI" ]; then sh scripts/servers.sh || true; fi
+	@sh scripts/ci-tools.sh .tools/gitlab
 	$(BIN)/python -m pytest
 	@$(MAKE) --no-print-directory lint
+
+test-ci: $(STAMP) ## execute the CI templates in every scenario (some minutes); see docs/ci/README.md
+	@sh scripts/ci-tools.sh .tools/gitlab
+	BLCPERF_TEST_CI=1 $(BIN)/python -m pytest tests/test_ci_templates.py
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
 	$(BIN)/ruff check .

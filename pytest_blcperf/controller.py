@@ -31,7 +31,7 @@ from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import LOOK, Benchmark, Launch, metric_id, test_id
 from pytest_blcperf.model.verdict import Outcome as VerdictOutcome
 from pytest_blcperf.options import OPTIONS
-from pytest_blcperf.plugin import PassiveBenchmark, peer_is_loaded
+from pytest_blcperf.plugin import PassiveBenchmark, foreign_window, peer_is_loaded
 from pytest_blcperf.report import measured, terminal, text, write
 from pytest_blcperf.settings import Settings, resolve
 from pytest_blcperf.store import baselines
@@ -187,7 +187,7 @@ class Controller:
             hot = ", ".join(f"{one.name} {one.self_share or one.total_share:.0%}" for one in hottest(profile, 3))
             self._lines.append(f"window of {seconds:.2f} s in {label}: {profile.total_samples} samples; {hot}")
 
-        fixture = ProfilingServiceFixture(self._settings.backend, self._settings.rate, keep)
+        fixture = ProfilingServiceFixture(self._settings.backend, self._settings.rate, keep, foreign_window)
         yield fixture
         for metric, one in fixture.metrics.items():
             launch = Launch(0, LOOK, 0, None, (), median(one.values))
@@ -338,6 +338,8 @@ class Controller:
                     settings.markdown,
                     html_path=settings.html,
                     page=page,
+                    codequality_path=settings.codequality,
+                    sarif_path=settings.sarif,
                 )
         finally:
             self._lines[:0] = kept
@@ -390,7 +392,7 @@ class Controller:
                 if verdict.fails and report.outcome == "passed":
                     report.outcome = "failed"
                     report.longrepr = terminal.failure_text(verdict, outcome.verdict.base, outcome.verdict.head)
-                elif verdict.outcome is VerdictOutcome.REGRESSED and verdict.gate == "warn":
+                elif verdict.outcome is VerdictOutcome.REGRESSED and verdict.gate in ("warn", "accepted"):
                     report.sections.append(
                         ("blcperf", terminal.failure_text(verdict, outcome.verdict.base, outcome.verdict.head))
                     )

@@ -291,6 +291,16 @@ OPTIONS: tuple[Option, ...] = (
     Option("junit", str, None, "write a JUnit file of the gate's verdicts", metavar="PATH"),
     Option("markdown", str, None, "write the verdict as Markdown, for a job summary or a comment", metavar="PATH"),
     Option("html", str, None, "write the comparison as one self-contained HTML page", metavar="PATH"),
+    Option("codequality", str, None, "write regressions as a GitLab Code Quality report", metavar="PATH"),
+    Option("sarif", str, None, "write regressions as SARIF 2.1.0, for code scanning", metavar="PATH"),
+    Option(
+        "accept_all",
+        str,
+        None,
+        "accept every regression of this run, for this reason, which every report shows; for one of them, and until a "
+        "date: [[tool.blcperf.accept]] or .blcperf-accept.toml",
+        metavar="REASON",
+    ),
     Option("only", truth, False, "run the benchmarks and deselect every other test"),
 )
 

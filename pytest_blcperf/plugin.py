@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pytest_blcperf.bench.fixture import BenchmarkFixture
-    from pytest_blcperf.bench.service_fixture import ServiceFixture
+    from pytest_blcperf.bench.service_fixture import ForeignWindow, ServiceFixture
 
 MARKER = (
     'blcperf(threshold="10%", min_share=, min_impact=, functions=[...], ignore=[...], gate="fail|warn|off", rounds=, '
@@ -113,6 +113,13 @@ def _refuse_codspeed(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "--blcperf and --codspeed (or CODSPEED_ENV) both want to run the benchmarks: choose one of the two"
         )
+
+
+def foreign_window(pid: int, delay: float, duration: float | None) -> ForeignWindow:
+    """The window that `blcperf.window` opens on a process it has not started, by the engine for any process."""
+    from pytest_blcperf.profiling import profiled
+
+    return profiled(pid, children=True, delay=delay, duration=duration)
 
 
 class PassiveBenchmark:

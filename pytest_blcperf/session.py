@@ -25,6 +25,7 @@ from pytest_blcperf.bench.source_roots import source_roots
 from pytest_blcperf.bench.suite import Item, Suite
 from pytest_blcperf.bench.worker_process import Side
 from pytest_blcperf.capture.backends import CALLGRIND
+from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.gate import Hypothesis, Step
@@ -217,7 +218,7 @@ class Session:
             base=base,
             head=head_label(self.repository),
             mode=choice.mode,
-            benchmarks=tuple(ordered),
+            benchmarks=_accepted(ordered, self.settings),
             alpha=self.settings.alpha,
             warnings=tuple(dict.fromkeys(warnings)),
         )
@@ -263,18 +264,23 @@ def compare_runs(
             trials.append(_trial_again(old, new, chosen))
         else:
             trials.append(gate.stored_trial(old, new, chosen, base.environment, head.environment))
+    judged = _accepted(gate.judge(trials, settings.alpha), settings)
     return GateVerdict(
         base=base.label,
         head=head.label,
         mode="lockstep" if paired else "stored",
         benchmarks=(
-            *gate.judge(trials, settings.alpha),
+            *judged,
             *(gate.not_compared(one.id, "new: the base does not have it") for one in matched.only_head),
             *(gate.not_compared(one.id, "only in the base") for one in matched.only_base),
         ),
         alpha=settings.alpha,
         warnings=(*base.warnings, *head.warnings, *environment.drift(base.environment, head.environment)),
     )
+
+
+def _accepted(verdicts: Iterable[BenchmarkVerdict], settings: Settings) -> tuple[BenchmarkVerdict, ...]:
+    return accept(verdicts, settings.accept, settings.accept_all, datetime.now(timezone.utc).date())
 
 
 def _timed(run: Run) -> Run:

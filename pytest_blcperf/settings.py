@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.options import BY_NAME, OPTIONS, Option
 
+_ACCEPT_KEYS = ("benchmark", "function", "reason", "until")
 _RULE_KEYS = ("match", "benchmark", "threshold", "min_share", "min_impact", "ignore")
 
 
@@ -33,6 +35,29 @@ class FunctionRule:
         if not fnmatchcase(benchmark, self.benchmark):
             return False
         return fnmatchcase(name, self.match) or fnmatchcase(f"{file}::{name}", self.match)
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """A regression that does not fail the gate up to and including a day, with the reason for it.
+
+    From `[[tool.blcperf.accept]]` or `.blcperf-accept.toml`. `benchmark` and `function` are shell patterns;
+    `function` None accepts the benchmark whatever is guilty in it.
+    """
+
+    benchmark: str
+    reason: str
+    until: date
+    function: str | None = None
+
+    def concerns(self, benchmark: str) -> bool:
+        """Whether it speaks of that benchmark; its id itself counts as a pattern that matches it literally."""
+        return benchmark == self.benchmark or fnmatchcase(benchmark, self.benchmark)
+
+    def covers(self, file: str, name: str) -> bool:
+        """Whether it accepts the cost of that function."""
+        pattern = self.function
+        return pattern is None or fnmatchcase(name, pattern) or fnmatchcase(f"{file}::{name}", pattern)
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,11 @@ class Settings:
     markdown: str | None
     html: str | None
     only: bool
+    accept_all: str | None = None
+    codequality: str | None = None
+    sarif: str | None = None
     rules: tuple[FunctionRule, ...] = ()
+    accept: tuple[Acceptance, ...] = ()
     only_functions: tuple[str, ...] = ()
     """Patterns of the functions that are judged; empty means every hot function. From the marker's `functions=`."""
     given: frozenset[str] = field(default_factory=frozenset)
@@ -137,13 +166,14 @@ def resolve(
     if unknown:
         raise UsageError(
             f"[tool.blcperf] has an unknown key {unknown[0]!r}",
-            "known keys: " + ", ".join(sorted([*BY_NAME, "functions"])),
+            "known keys: " + ", ".join(sorted([*BY_NAME, "functions", "accept"])),
         )
     values: dict[str, Any] = {}
     for option in OPTIONS:
         values[option.name] = _value(option, flags, ini, pyproject, environ)
     given = frozenset(name for name, value in flags.items() if value is not None)
-    settings = Settings(**values, rules=_rules(pyproject.get("functions", [])), given=given)
+    rules, accept = _rules(pyproject.get("functions", [])), _acceptances(pyproject.get("accept", []))
+    settings = Settings(**values, rules=rules, accept=accept, given=given)
     _check_conflicts(settings)
     return settings
 
@@ -200,6 +230,39 @@ def _rules(tables: Any) -> tuple[FunctionRule, ...]:
     return tuple(rules)
 
 
+def _acceptances(tables: Any) -> tuple[Acceptance, ...]:
+    source = "[[tool.blcperf.accept]]"
+    example = f'for example {source} benchmark = "tests/perf/*" reason = "worth it: …" until = 2030-01-31'
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UsageError(f"{source}: expected a list of tables", example)
+    accepted = []
+    for table in tables:
+        unknown = sorted(set(table) - set(_ACCEPT_KEYS))
+        if unknown:
+            raise UsageError(f"{source}: unknown key {unknown[0]!r}", "known keys: " + ", ".join(_ACCEPT_KEYS))
+        for key in ("benchmark", "reason"):
+            if not isinstance(table.get(key), str) or not table[key].strip():
+                raise UsageError(f"{source}: `{key}` is missing", example)
+        function = table.get("function")
+        if not isinstance(function, (str, type(None))):
+            raise UsageError(f"{source}: `function` is no pattern: {str(function)[:80]!r}", example)
+        until = _day(table.get("until"), source)
+        accepted.append(Acceptance(table["benchmark"], table["reason"].strip(), until, function))
+    return tuple(accepted)
+
+
+def _day(value: Any, source: str) -> date:
+    """A TOML date, or a string that is one. An acceptance without an end would be a threshold without a number."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{source}: `until` is no date: {str(value)[:80]!r}", "the last day it is valid, such as until = 2030-01-31"
+        ) from None
+
+
 def _check_conflicts(settings: Settings) -> None:
     if settings.launches == 0 and settings.backend == "callgrind":
         raise UsageError(
@@ -221,5 +284,5 @@ def _check_conflicts(settings: Settings) -> None:
 
 def as_data(settings: Settings) -> dict[str, Any]:
     """The settings as JSON data, for run files."""
-    skipped = {"given", "rules", "json", "junit", "markdown"}
+    skipped = {"given", "rules", "accept", "accept_all", "json", "junit", "markdown", "codequality", "sarif"}
     return {item.name: getattr(settings, item.name) for item in fields(settings) if item.name not in skipped}

@@ -51,18 +51,53 @@ class Suite:
     compiled: bool = False
     """The archive's source folder is not what is tested: the released build is installed."""
 
+    @property
+    def folder(self) -> Path:
+        """Where its environment and archive lie."""
+        return WORK / f"{self.project}-{self.version}{'' if self.peer else '-absent'}"
 
-BENCHMARK, CODSPEED = "pytest-benchmark", "pytest-codspeed"
+
+BENCHMARK, CODSPEED, NOTHING = "pytest-benchmark", "pytest-codspeed", ""
+NO_CONFIGURATION = ("-c", os.devnull, "--rootdir=.")
+"""Where the archive's own configuration is one that today's pytest refuses, or asks for what is not in it."""
+SURFACE = tuple(
+    f"tests/test_{name}.py"
+    for name in ("normal", "pedantic", "sample", "skip", "with_testcase", "with_weaver", "calibration", "precision")
+)
+"""pytest-benchmark's tests of its fixture; the others test its tables, files and command."""
+AIO = ("pytest-cov", "pytest-xdist", "hypothesis", "idna", "covdefaults")
+"""What their configuration files name."""
 SUITES = (
     Suite("attrs", "26.1.0", CODSPEED, ("bench",)),
-    Suite("cattrs", "26.2.1", BENCHMARK, ("bench",), ("attrs", "orjson", "msgpack", "pyyaml", "tomlkit", "hypothesis")),
-    Suite("fields", "5.0.0", BENCHMARK, ("tests/test_perf.py",), ("attrs", "characteristic")),
-    Suite("lazy-object-proxy", "1.13.0", BENCHMARK, ("tests/test_perf.py",), ("Django", "objproxies"), compiled=True),
-    Suite("multidict", "7.2.1", CODSPEED, ("tests", "-k", "bench"), ("objgraph", "psutil"), compiled=True),
+    Suite(
+        "cattrs",
+        "26.2.1",
+        BENCHMARK,
+        ("bench",),
+        ("attrs", "msgspec", "orjson", "msgpack", "pyyaml", "tomlkit", "hypothesis"),
+    ),
+    Suite(
+        "fields",
+        "5.0.0",
+        BENCHMARK,
+        (*NO_CONFIGURATION, "tests/test_perf.py"),
+        ("attrs", "characteristic", "pytest<9"),
+    ),
+    Suite(
+        "lazy-object-proxy",
+        "1.13.0",
+        BENCHMARK,
+        ("tests/test_perf.py",),
+        ("Django", "objproxies", "wrapt"),
+        compiled=True,
+    ),
+    Suite("multidict", "7.2.1", CODSPEED, ("tests", "-k", "bench"), (*AIO, "objgraph"), compiled=True),
     Suite("pluggy", "1.7.0", BENCHMARK, ("testing/benchmark.py",)),
-    Suite("propcache", "0.5.4", CODSPEED, ("tests/test_benchmarks.py",), compiled=True),
+    Suite("propcache", "0.5.4", CODSPEED, ("tests/test_benchmarks.py",), AIO, compiled=True),
     Suite("tblib", "3.2.2", BENCHMARK, ("tests/test_perf.py",), ("six",)),
-    Suite("yarl", "1.25.1", CODSPEED, ("tests", "-k", "bench"), ("hypothesis", "idna"), compiled=True),
+    Suite("yarl", "1.25.1", CODSPEED, ("tests", "-k", "bench"), AIO, compiled=True),
+    Suite("pytest-benchmark", "5.3.1", BENCHMARK, (*NO_CONFIGURATION, *SURFACE), ("aspectlib",), compiled=True),
+    Suite("pytest-benchmark", "5.3.1", NOTHING, (*NO_CONFIGURATION, *SURFACE), ("aspectlib",), compiled=True),
     Suite("zeroconf", "0.154.0", CODSPEED, ("tests/benchmarks",), ("pytest-asyncio", "pytest-timeout"), compiled=True),
 )
 
@@ -103,7 +138,8 @@ def run(suite: Suite) -> Result:
     quiet = ("--benchmark-disable",) if suite.peer == BENCHMARK else ()
     without = session(suite, python, folder, "without", "-p", "no:blcperf", *quiet)
     beside = session(suite, python, folder, "beside", *quiet)
-    result.unchanged = without == beside
+    # Without the plugin it was written for, a suite has no outcomes of its own to keep.
+    result.unchanged = without == beside or not suite.peer
     if not result.unchanged:
         for one, other in zip(*map(str.splitlines, (without[1], beside[1])), strict=False):
             if one != other:
@@ -123,11 +159,13 @@ def run(suite: Suite) -> Result:
 
 def environment(suite: Suite) -> Path:
     """The suite's own environment, made once; gives its interpreter."""
-    folder = WORK / f"{suite.project}-{suite.version}" / "environment"
+    folder = suite.folder / "environment"
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         venv.create(folder, with_pip=True, clear=True)
-        wanted = [f"{suite.project}=={suite.version}", suite.peer, *suite.requirements, "pytest"]
+        # The plugin's own tests, with the plugin absent, are a suite like any other.
+        wanted = [f"{suite.project}=={suite.version}", suite.peer] if suite.peer else []
+        wanted += [*suite.requirements, "pytest"]
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--editable", ROOT, *wanted], check=True)
         (folder / "ready").touch()
     return python
@@ -135,7 +173,7 @@ def environment(suite: Suite) -> Path:
 
 def archive(suite: Suite, python: Path) -> Path:
     """The unpacked source archive, in a fresh copy of its own repository-less folder."""
-    folder = WORK / f"{suite.project}-{suite.version}" / "archive"
+    folder = suite.folder / "archive"
     if not any(folder.glob("*.tar.gz")):
         wanted = [f"{suite.project}=={suite.version}", "--no-deps", "--no-binary", suite.project, "--dest", folder]
         subprocess.run([python, "-m", "pip", "download", "--quiet", *wanted], check=True)
@@ -180,7 +218,8 @@ def row(result: Result) -> str:
     reasons = "; ".join(f"{number} {reason}" for reason, number in sorted(result.others.items())) or "–"
     same = "yes" if result.unchanged else "**no**"
     suite = result.suite
-    cells = (f"{suite.project} {suite.version}", suite.peer, result.collected, result.measured, reasons, same)
+    written_for = suite.peer or "pytest-benchmark, which is absent"
+    cells = (f"{suite.project} {suite.version}", written_for, result.collected, result.measured, reasons, same)
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

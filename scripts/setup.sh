@@ -22,7 +22,7 @@ echo "making $directory with $("$python" -V) ..."
 "$python" -m venv --clear "$directory"
 # pip learned --group in 25.1.
 "$directory/bin/python" -m pip install --quiet 'pip>=25.1' &&
-    "$directory/bin/python" -m pip install --quiet --editable . --group dev ||
+    "$directory/bin/python" -m pip install --quiet --editable . --group dev --group ci ||
     need "pip could not install the dependencies (its message is above)" \
         "they come from the package index: check the network, or PIP_INDEX_URL and PIP_PROXY"
 # Apart, and without what they depend on: the project's own tests run without them.

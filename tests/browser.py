@@ -91,6 +91,12 @@ class Browser:
         actions.w3c_actions.pointer_action.click()
         actions.perform()
 
+    def move_to(self, x: float, y: float) -> None:
+        """Moves the mouse to a point of the window."""
+        actions = ActionChains(self.driver)
+        actions.w3c_actions.pointer_action.move_to_location(int(x), int(y))
+        actions.perform()
+
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Presses the button at a point of the window, moves, and lets it go."""
         pointer = (actions := ActionChains(self.driver)).w3c_actions.pointer_action

@@ -12,7 +12,19 @@ FRAME = re.compile(r"^\s+([0-9a-f]+)")
 
 def record(data, *command, frequency=4000, stack_bytes=16384, event="cpu-clock:u"):
     """Record a command into the file `data`."""
-    options = ["-q", "-F", str(frequency), "-e", event, "--call-graph", f"dwarf,{stack_bytes}", "-k", "CLOCK_MONOTONIC"]
+    options = [
+        "-q",
+        "-m",
+        "8M",
+        "-F",
+        str(frequency),
+        "-e",
+        event,
+        "--call-graph",
+        f"dwarf,{stack_bytes}",
+        "-k",
+        "CLOCK_MONOTONIC",
+    ]
     subprocess.run(
         ["perf", "record", *options, "-o", str(data), "--", *map(str, command)],
         check=True,

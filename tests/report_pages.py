@@ -205,23 +205,31 @@ def _at(run: Run, commit: str) -> Run:
 
 
 def many_stacks(count: int, random: np.random.Generator, launches: int = 36) -> Profile:
-    """A profile of `count` different stacks as a large service has them: 2,000 functions, calls 15 to 60 deep.
+    """A profile of `count` different stacks as a large service has them: 2,000 functions, calls 15 to 80 deep.
 
-    A caller calls few functions often and many seldom; stacks share their beginnings as real ones do.
+    Every stack leaves an earlier one a few frames above its leaf and goes on with some of its own, so stacks share their
+    beginnings as real ones do: about four new frames a stack.
     """
     functions = tuple(
         Function(f"src/service/{number % 97}/module_{number % 211}.py", f"Handler{number % 173}.process_{number}", 10)
         for number in range(2_000)
     )
-    stacks: set[tuple[int, ...]] = set()
-    while len(stacks) < count:
-        for _ in range(count):
-            place, path = 0, []
-            for choice in random.geometric(0.55, int(random.integers(15, 60))).tolist():
-                place = (place * 31 + choice * 7 + len(path)) % len(functions)
-                path.append(place)
-            stacks.add(tuple(reversed(path)))
-    kept = sorted(stacks)[:count]
+    paths: list[tuple[int, ...]] = [tuple(random.integers(0, len(functions), 15).tolist())]
+    known = set(paths)
+    while len(paths) < count:
+        size = count - len(paths) + 100
+        parents, cuts, lengths = random.random(size), random.geometric(0.25, size), random.geometric(0.25, size)
+        for parent, cut, length in zip(parents.tolist(), cuts.tolist(), lengths.tolist(), strict=True):
+            start = paths[int(parent * len(paths))]
+            stem = start[: max(len(start) - cut, 10)][:76]
+            path = (
+                *stem,
+                *((stem[-1] * 31 + step * 977 + cut * 131 + length) % len(functions) for step in range(length)),
+            )
+            if path not in known and len(paths) < count:
+                known.add(path)
+                paths.append(path)
+    kept = [path[::-1] for path in paths]
     weight = random.pareto(1.2, count) + 0.1
     launch, stack = np.divmod(np.arange(count), count)
     return Profile(

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "options": {"errors"},
     "settings": {"errors", "options"},
     "model": {"errors"},
-    "window": {"model"},
+    "window": BASICS,
     "target": {*BASICS, "capture.perf_event", "symbols.elf"},
     "capture": {*BASICS, "target"},
     "symbols": {*BASICS, "target"},
@@ -26,7 +26,11 @@ MAY_IMPORT = {
     "bench": {*BASICS, "settings", "target", "window", "capture", "symbols", "store.folder"},
     "compare": {*BASICS, "settings"},
     "gate": {*BASICS, "settings", "compare"},
-    "report": {*BASICS, "compare", "store.atomic"},
+    "detect": BASICS,
+    "report": {*BASICS, "compare", "detect", "store.atomic"},
+    "platforms": {*BASICS, "report.text"},
+    "shelves": {*BASICS, "store", "platforms", "bench.repository", "report.text"},
+    "scaffold": BASICS,
 }
 """What each stage may import besides itself. The shells (plugin, controller, session, base, cli) join stages."""
 
@@ -78,6 +82,14 @@ def test_only_shells_print_or_exit() -> None:
             assert name not in ("print", "sys.exit", "exit"), (
                 f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"
             )
+
+
+def test_the_command_line_starts_without_heavy_packages() -> None:
+    script = (
+        "import sys, pytest_blcperf.cli as c; c.parser()\nprint(*[name for name in sys.modules if '.' not in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"numpy", "rich", "jinja2", "deepdiff", "psutil", "requests", "fsspec"}
 
 
 def test_the_plugin_loads_pytest_and_the_standard_library_only() -> None:

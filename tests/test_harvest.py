@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_blcperf.bench.harvest import merge_counts, merge_profiles
+from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions, merge_counts, merge_profiles
+from pytest_blcperf.bench.lockstep import SideData, no_profile
+from pytest_blcperf.errors import PermissionDenied
 from pytest_blcperf.model.function import Function
 
 A = ["lib/a.py", "f", 1, "aa"]
@@ -56,3 +58,21 @@ def test_counts_are_exact_only_when_every_pass_agrees() -> None:
     assert other.calls[0].calls == 4
     once = merge_counts([counted([[0, 3]])])
     assert once is not None and not once.deterministic
+
+
+def test_a_profile_that_could_not_be_taken_is_a_warning_and_nothing_else() -> None:
+    refused = no_profile("perf-trampoline", PermissionDenied("a subinterpreter is running", "choose another"))
+    assert merge_profiles([(0, refused)]) is None
+    both = merge_profiles([(0, refused), (1, profile([A], [[0]], [1]))])
+    assert both is not None and both.launch.tolist() == [1]
+    harvest = BenchmarkHarvest("t.py::b", "t.py", 1)
+    harvest.add(Conditions(0, "look", 1, None), SideData(profile=refused))
+    (warning,) = harvest.benchmark().warnings
+    assert warning.code == "no-profile"
+    assert warning.text == "perf-trampoline gave no profile: a subinterpreter is running (choose another)"
+
+
+def test_native_functions_keep_their_kind() -> None:
+    merged = merge_profiles([(0, profile([["_json.so", "scan", 0, "cc", "native"], A], [[0, 1]], [1]))])
+    assert merged is not None
+    assert [function.kind for function in merged.functions] == ["native", "python"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,3 +107,54 @@ def test_a_delay_is_waited_for_before_the_first_timed_round() -> None:
 def test_sides_are_pinned_to_the_same_processor() -> None:
     log, _, _ = measure([1000, 1000], cpus=(1,))
     assert [kind for _, kind, _ in log][:2] == ["pin", "pin"]
+
+
+class CountingSide(FakeSide):
+    """Grows by `growth` bytes a round, and says what its harness adds."""
+
+    growth = 0
+    size = 1000
+
+    def request(self, op: str, **arguments: Any) -> Mapping[str, Any]:
+        answer = {**super().request(op, **arguments), "overhead": 15.0, "clock_step": 600}
+        self.size += self.growth
+        return {**answer, "memory": self.size}
+
+
+def counting(cost: int, growth: int = 0, **changes: Any) -> tuple[list[tuple[str, str, int]], Any]:
+    clock = FakeClock()
+    log: list[tuple[str, str, int]] = []
+    side = CountingSide("head", cost, log, clock)
+    side.growth = growth
+    plan = Plan(rounds=10, delay=None, profile_window=0.06, backend="timer", rate=1000, count=True, seconds=5.0)
+    data, _ = drive([side], replace(plan, **changes), seed=1, clock=clock)
+    return log, data[0]
+
+
+def test_a_call_of_half_a_minute_is_made_three_times_a_launch_and_not_counted() -> None:
+    log, data = counting(30_000_000_000)
+    assert [kind for _, kind, _ in log if kind.endswith(("round", "timed"))] == ["round", "timed", "profile-round"]
+    assert data.counts is None and "count" not in {kind for _, kind, _ in log}
+
+
+def test_a_schedule_is_kept_to_the_call() -> None:
+    log, data = counting(1000, schedule=(2, 4, 3))
+    assert [(kind, count) for _, kind, count in log] == [("freeze", 0), *[("round", 3)] * 2, *[("timed", 3)] * 4]
+    assert len(data.rounds) == 4 and data.profile is None
+    assert [warning.code for warning in data.warnings] == ["scheduled"]
+
+
+def test_what_leaks_is_stopped() -> None:
+    _, data = counting(6_000_000, growth=1 << 20, memory=12 << 20)
+    assert 0 < len(data.rounds) < 10 and data.profile is None
+    assert [warning.code for warning in data.warnings] == ["memory"]
+    _, later = counting(6_000_000, growth=1 << 20, memory=20 << 20)
+    assert len(later.rounds) == 10 and [warning.code for warning in later.warnings] == ["memory"]
+    _, whole = counting(6_000_000, growth=1 << 10, memory=20 << 20)
+    assert len(whole.rounds) == 10 and not whole.warnings
+
+
+def test_the_harness_own_time_and_the_clocks_step_are_kept() -> None:
+    _, data = counting(1000)
+    assert data.overhead_ns == 15.0
+    assert data.resolution_ns == pytest.approx(600 / data.rounds[0].iterations)

@@ -6,11 +6,12 @@ import math
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from gate_runs import QUICK, run_gate, run_pytest
 from gitrepo import GitRepo
 
-from pytest_blcperf.bench.service_fixture import ServiceFixture, profiler_of
+from pytest_blcperf.bench.service_fixture import ServiceFixture, process_id
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.compare.trial import lockstep_trial
 from pytest_blcperf.errors import UsageError
@@ -127,10 +128,14 @@ def test_one_name_means_one_thing() -> None:
         fixture.metric("x", 1, unit="ms")
 
 
-@pytest.mark.parametrize("process", ["name", None, True, 1, object()])
+@pytest.mark.parametrize("process", ["name", None, True, object()])
 def test_a_window_wants_a_process(process: object) -> None:
-    with pytest.raises(UsageError, match="a process or its id" if type(process) is not int else "not process 1"):
-        profiler_of(process)
+    with pytest.raises(UsageError, match="a process or its id"):
+        process_id(process)
+
+
+def test_a_process_is_known_by_its_id() -> None:
+    assert process_id(1) == process_id(psutil.Process(1)) == 1
 
 
 @pytest.fixture

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import report_pages
 import report_samples
+import trend_pages
 from browser import Browser, browser
 
+from pytest_blcperf.compare.trend import trend
 from pytest_blcperf.model.capture import Capture, profile_of
 from pytest_blcperf.model.finding import Evidence
+from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.hottest import hottest
-from pytest_blcperf.report import html_comparison, html_run
+from pytest_blcperf.report import html_comparison, html_run, html_trend
 from pytest_blcperf.report.comparison_page import ComparisonPage
 from pytest_blcperf.report.run_page import RunPage
 
@@ -433,6 +436,77 @@ def test_without_scripts_the_numbers_are_there(window: Browser, run_page: Path) 
     assert "InlineParser.tokenize" in source and "3.38 ms" in source
 
 
+# ---- the trend page
+
+
+@pytest.fixture(scope="module")
+def trend_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of forty days."""
+    path = tmp_path_factory.mktemp("trend") / "trend.html"
+    path.write_text(html_trend.render(trend(trend_pages.runs())), encoding="utf-8")
+    return path
+
+
+def test_the_trend_page_leads_from_a_change_to_its_chart(window: Browser, trend_page: Path) -> None:
+    window.size(1280, 900)
+    window.open(trend_page)
+    rows = [row.text for row in window.all("#main tbody tr[data-search]")]
+    assert len(rows) == 4 and "escape_html" in rows[0] and "▼ -59.8 %" in rows[0]
+    next(link for link in window.all("tbody th a") if link.text == "text").click()
+    assert window.run("document.querySelector('#t0').getBoundingClientRect().top") < 200
+    assert window.run("document.querySelectorAll('#t0 svg .change.regressed').length") == 2
+
+
+def test_the_trend_page_filters_and_points_at_one_run_everywhere(window: Browser, trend_page: Path) -> None:
+    window.open(trend_page)
+    window.keys("/", *"escape")
+    assert {one.text.split()[0] for one in window.all("figure") if one.is_displayed()} == {"escape_html"}
+    window.one("#only-changed").click()
+    assert len([one for one in window.all(".trend-section") if one.is_displayed()]) == 1
+    window.open(trend_page, "#" + window.driver.current_url.partition("#")[2])
+    assert len([one for one in window.all("figure") if one.is_displayed()]) == 1
+    dot = window.run("document.querySelectorAll('#t0 > svg g[data-run]')[20].getBoundingClientRect().toJSON()")
+    window.run("document.querySelector('#t0 > svg').scrollIntoView()")
+    dot = window.run("document.querySelectorAll('#t0 > svg g[data-run]')[20].getBoundingClientRect().toJSON()")
+    window.move_to(dot["x"] + 2, dot["y"] + 30)
+    assert window.run("[...document.querySelectorAll('.marked')].every((one) => one.dataset.run === '20')")
+    assert window.run("document.querySelectorAll('.marked').length") > 10
+    assert "2026-03-21" in window.text("#tooltip")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_trend_page_has_contrast_and_fits(scheme: str, window: Browser, trend_page: Path) -> None:
+    window.media(prefers_color_scheme=scheme)
+    window.size(390, 800)
+    window.open(trend_page)
+    assert window.run(CONTRAST) == []
+    assert window.run("document.documentElement.scrollWidth") <= 390
+    window.size(1280, 900)
+    window.media()
+
+
+def test_hostile_names_are_inert_on_the_trend_page(window: Browser, tmp_path: Path) -> None:
+    found = trend(trend_pages.runs())
+    hostile = replace(
+        found,
+        runs=tuple(
+            replace(one, label=HOSTILE[place % 7], where=HOSTILE[place % 5]) for place, one in enumerate(found.runs)
+        ),
+        series=tuple(
+            replace(
+                one,
+                benchmark=HOSTILE[place % 7],
+                function=one.function and Function(HOSTILE[place % 5], HOSTILE[place % 7]),
+            )
+            for place, one in enumerate(found.series)
+        ),
+    )
+    page = tmp_path / "hostile.html"
+    page.write_text(html_trend.render(hostile), encoding="utf-8")
+    window.open(page)
+    assert_inert(window, 900_000)
+
+
 # ---- hostile names
 
 
@@ -500,11 +574,11 @@ def test_hostile_names_are_inert_on_the_run_page(window: Browser, tmp_path: Path
         assert_inert(window)
 
 
-def assert_inert(window: Browser) -> None:
+def assert_inert(window: Browser, most: int = 400_000) -> None:
     """Nothing ran, nothing was parsed as an element, nothing disguises a name, nothing is endless."""
     assert window.run("document.title") != "owned"
     assert window.all("img, main script, [onload], [onerror], svg svg") == []
-    assert window.run("document.documentElement.outerHTML.length") < 400_000
+    assert window.run("document.documentElement.outerHTML.length") < most
     assert not {"\u202e", "\u2066", "\x1b", "\x07"} & set(window.run("document.documentElement.textContent"))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import report_samples as samples
+import xmlschema
 from hypothesis import given
+from junitparser import JUnitXml
 from report_samples import HOSTILE, gate, is_clean, patient, renamed
 
 from pytest_blcperf.model.verdict import BenchmarkVerdict, GateVerdict
@@ -107,3 +111,43 @@ def test_hostile_names_give_well_formed_xml(name: str) -> None:
         assert case.get("classname", "").strip()
     assert len(list(root.iter("testcase"))) == 4
     assert len(list(root.iter("failure"))) == 1
+
+
+@cache
+def jenkins() -> xmlschema.XMLSchema:
+    return xmlschema.XMLSchema(str(Path(__file__).parent / "schemas" / "jenkins-junit-10.xsd"))
+
+
+@pytest.mark.parametrize("verdict", [samples.everything(), gate(), gate(samples.not_compared())])
+def test_jenkins_schema_accepts_it(verdict: GateVerdict) -> None:
+    jenkins().validate(render(verdict))
+
+
+@patient
+@given(HOSTILE)
+def test_jenkins_schema_accepts_hostile_names(name: str) -> None:
+    jenkins().validate(render(renamed(name)))
+
+
+def test_the_reader_of_github_reporters_counts_the_same() -> None:
+    """EnricoMi/publish-unit-test-result-action reads with junitparser."""
+    read = JUnitXml.fromstring(render(samples.everything()).encode())
+    (suite,) = read
+    counted = (suite.tests, suite.failures, suite.errors, suite.skipped)
+    assert counted == (8, 2, 0, 1)
+    results = [type(result).__name__ for case in suite for result in case.result]
+    assert sorted(results) == ["Failure", "Failure", "Skipped"]
+    read.update_statistics()
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == counted
+
+
+def test_azure_and_gitlab_find_what_they_read() -> None:
+    """The attributes that their documentation maps to a test result; neither shows a case without a name."""
+    root = parsed(samples.everything())
+    for case in root.iter("testcase"):
+        assert case.get("name") and case.get("classname")
+    assert all(failure.get("message") and failure.get("type") and failure.text for failure in root.iter("failure"))
+    assert all(skipped.get("message") for skipped in root.iter("skipped"))
+    (suite,) = root
+    assert suite.get("name") == "blcperf"
+    assert float(suite.get("time", "")) > 0

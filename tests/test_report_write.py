@@ -27,6 +27,13 @@ def test_all_reports_are_written_with_their_folders(tmp_path: Path) -> None:
     assert sorted(path.name for path in paths[0].parent.iterdir()) == ["junit.xml", "summary.md", "verdict.json"]
 
 
+def test_reports_about_lines_of_code_are_written(tmp_path: Path) -> None:
+    quality, found = tmp_path / "quality.json", tmp_path / "found.sarif"
+    messages = write_reports(samples.everything(), codequality_path=quality, sarif_path=found)
+    assert messages == [f"code quality report: {quality}", f"SARIF report: {found}"]
+    assert len(json.loads(quality.read_text())) == len(json.loads(found.read_text())["runs"][0]["results"]) > 0
+
+
 def test_no_path_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert write_reports(samples.everything(), None, "", None) == []

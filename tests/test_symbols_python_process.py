@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.recording import Mapping
 from pytest_blcperf.symbols.python_frames import INTERPRETER, OTHER, PYTHON, SYSTEM
-from pytest_blcperf.symbols.python_process import folded, python_process, short_file
+from pytest_blcperf.symbols.python_process import folded, python_process, short_file, stub_places
 from pytest_blcperf.symbols.python_source import lines_of
+from pytest_blcperf.symbols.python_stubs import stub_layout
 from pytest_blcperf.symbols.unwind import Chains
 
 STUB = bytes.fromhex("4883ec08ffd14883c408c34883ec08ff")
@@ -45,13 +46,28 @@ def test_stubs_stand_for_the_functions_of_the_perf_map(tmp_path):
     )
     found = python_process(7, [mapping()], "x86_64", proc(tmp_path, text, STUB * 3))
     assert (found.version, found.free_threaded, found.hint) == ((3, 13), False, "")
-    assert found.functions == (
-        Function("/srv/app.py", "main"),
-        Function("<site>/lib/a.py", "A.m"),
-        Function("<stdlib>/json/decoder.py", "<lambda>"),
-    )
-    assert [function.line for function in found.functions] == [3, 0, 0]
+    assert found.functions == {
+        0: Function("/srv/app.py", "main"),
+        1: Function("<site>/lib/a.py", "A.m"),
+        2: Function("<stdlib>/json/decoder.py", "<lambda>"),
+    }
+    assert [function.line for function in found.functions.values()] == [3, 0, 0]
     assert found.stubs.called(np.array([6, 0x16, 0x26, 0x1006], np.uint64)).tolist() == [0, 1, 2, -1]
+
+
+def test_stubs_that_will_be_made_have_their_places_already(tmp_path):
+    arena = Mapping(7, 0x1000, 0x2000, 0, "//anon")
+    other = Mapping(7, 0x9000, 0xA000, 0, "//anon")
+    text = "1020 b py::main:/srv/app.py\n1040 b py::A.m:/srv/app.py\n"
+    found = python_process(7, [mapping(), arena, other], "x86_64", proc(tmp_path, text, bytes(0x1020) + STUB))
+    assert found.stubs.start.tolist() == list(range(0x1020, 0x2000, 16))
+    assert {number: function.name for number, function in found.functions.items()} == {0: "main", 2: "A.m"}
+
+
+def test_places_are_bounded():
+    layout = stub_layout(STUB, "x86_64")
+    assert stub_places([0x1000], layout, [(0, 1 << 40)]) == [0x1000]
+    assert stub_places([0x1000], layout, [(0x1000, 0x1010), (0x1000, 0x1000)]) == [0x1000]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ class Plan:
     tools: tuple[OutsideTools, ...] = ()
     """By side, what backends need that look from outside."""
     keep_schedule: bool = False
+    """Make the calls that the test declares; `schedule` is then what it has declared."""
     schedule: tuple[int, int, int] | None = None
     """Warm-up rounds, rounds and iterations that the test declared and depends on: these calls and no others."""
     memory: int | None = None
@@ -95,23 +96,18 @@ def drive(sides: Sequence[Requester], plan: Plan, seed: int, clock: Callable[[],
     at_least = 3 if round_seconds < SLOW else 1
     sweeps = _fit(plan.rounds, plan.seconds * 0.5, round_seconds * len(sides), at_least=at_least)
     _freeze(sides, data, iterations)
-    for order in islice(_sweeps(len(sides), generator), sweeps):
-        for index in order:
-            answer = sides[index].request("round", iterations=iterations, timed=True)
-            data[index].rounds.append(Round(iterations, answer["cpu"], answer["wall"]))
-            memory.note(index, answer)
-        if memory.exceeded:
-            break
+    _time(sides, data, iterations, sweeps=sweeps, generator=generator, memory=memory)
+    if plan.profile_window > 0 and not memory.exceeded:
+        left = plan.seconds * 0.9 - sweeps * round_seconds * len(sides)
+        _profile(
+            sides, data, plan, iterations=iterations, seconds=left, generator=generator, clock=clock, memory=memory
+        )
+    if plan.count and round_seconds < SLOW and not memory.exceeded:
+        for index, side in enumerate(sides):
+            data[index].counts = side.request("count", repeat=2)
     if memory.exceeded:
         for one in data:
             one.warnings.append(memory.warning())
-        return data, iterations
-    if plan.profile_window > 0:
-        left = plan.seconds * 0.9 - sweeps * round_seconds * len(sides)
-        _profile(sides, data, plan, iterations=iterations, seconds=left, generator=generator, clock=clock)
-    if plan.count and round_seconds < SLOW:
-        for index, side in enumerate(sides):
-            data[index].counts = side.request("count", repeat=2)
     return data, iterations
 
 
@@ -121,6 +117,25 @@ def _freeze(sides: Sequence[Requester], data: Sequence[SideData], iterations: in
         answer = side.request("freeze")
         one.overhead_ns = float(answer.get("overhead", 0.0))
         one.resolution_ns = float(answer.get("clock_step", 0.0)) / iterations
+
+
+def _time(
+    sides: Sequence[Requester],
+    data: Sequence[SideData],
+    iterations: int,
+    *,
+    sweeps: int,
+    generator: random.Random,
+    memory: _Memory,
+) -> None:
+    """The timed rounds."""
+    for order in islice(_sweeps(len(sides), generator), sweeps):
+        for index in order:
+            answer = sides[index].request("round", iterations=iterations, timed=True)
+            data[index].rounds.append(Round(iterations, answer["cpu"], answer["wall"]))
+            memory.note(index, answer)
+        if memory.exceeded:
+            return
 
 
 def _scheduled(
@@ -210,6 +225,7 @@ def _profile(
     seconds: float,
     generator: random.Random,
     clock: Callable[[], float],
+    memory: _Memory,
 ) -> None:
     """Profiled sweeps until each side has had the window's length of CPU time, which is what samples come from.
 
@@ -221,8 +237,10 @@ def _profile(
     profiled_ns = [0] * len(sides)
     for order in _sweeps(len(sides), generator):
         for index in order:
-            profiled_ns[index] += profiles[index].round(iterations)
-        if min(profiled_ns) >= plan.profile_window * 1e9 or clock() >= end:
+            answer = profiles[index].round(iterations)
+            profiled_ns[index] += answer["cpu"]
+            memory.note(index, answer)
+        if memory.exceeded or min(profiled_ns) >= plan.profile_window * 1e9 or clock() >= end:
             break
     for index, profile in enumerate(profiles):
         data[index].profile = _closed(profile, plan.backend)
@@ -231,8 +249,8 @@ def _profile(
 class _SideProfile(Protocol):
     """A profile of one side, being taken."""
 
-    def round(self, iterations: int) -> int:
-        """One profiled round: its CPU time in ns."""
+    def round(self, iterations: int) -> Mapping[str, Any]:
+        """One profiled round, as the side answers."""
 
     def close(self) -> Mapping[str, Any]:
         """The profile, as `target.profile_data` gives it. Raises BlcperfError."""
@@ -244,8 +262,8 @@ class _InsideProfile:
 
     side: Requester
 
-    def round(self, iterations: int) -> int:
-        return int(self.side.request("profile-round", iterations=iterations)["cpu"])
+    def round(self, iterations: int) -> Mapping[str, Any]:
+        return self.side.request("profile-round", iterations=iterations)
 
     def close(self) -> Mapping[str, Any]:
         return self.side.request("profile-close")
@@ -258,8 +276,8 @@ class _NoProfile:
     side: Requester
     error: BlcperfError
 
-    def round(self, iterations: int) -> int:
-        return int(self.side.request("round", iterations=iterations)["cpu"])
+    def round(self, iterations: int) -> Mapping[str, Any]:
+        return self.side.request("round", iterations=iterations)
 
     def close(self) -> Mapping[str, Any]:
         raise self.error

@@ -7,6 +7,7 @@ innermost Python function; and the logical stack of native frames and Python fun
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,10 +41,14 @@ _HIDDEN = -1
 
 
 class NativeCode:
-    """The code of processes of one interpreter: files, symbols and unwind tables, read once each."""
+    """The code of processes of one interpreter: files, symbols and unwind tables, read once each.
+
+    Its files are closed when it is forgotten: it lives as long as whatever takes profiles with it.
+    """
 
     def __init__(self, cache: TableCache | None = None) -> None:
         self.objects = Objects()
+        weakref.finalize(self, self.objects.close)
         self.resolver = Resolver(fingerprints=True)
         self.loop = EvaluationLoop()
         self._cache = cache or user_cache()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from pytest_blcperf.bench.native_walk import NativeCode, NativeWalk, Walked
 from pytest_blcperf.bench.pointer_place import PointerPlace
 from pytest_blcperf.bench.python_samples import (
     BytecodeSamples,
+    Key,
     SeenStacks,
     Stack,
     by_bytecode,
@@ -39,6 +40,8 @@ from pytest_blcperf.symbols.python_stubs import Stubs, stub_layout
 from pytest_blcperf.target.process import Processes, find
 
 STACK_BYTES = 16 << 10
+MAX_WAITING_BYTES = 256 << 20
+"""Of stacks that wait until the stubs are known: 16 s at 1 kHz."""
 _UNSURE_SHARE = 0.05
 _KERNEL_SHARE = 0.25
 _WITHOUT_LEAF_SHARE = 0.05
@@ -131,6 +134,7 @@ class TrampolineInstrument:
     def __init__(self, facts: Data, rate: int, tools: OutsideTools) -> None:
         self._main = int(facts["thread"])
         self._batches: list[SampleBatch] = []
+        self._bytes = self._dropped = 0
         self._health = RecordingHealth()
         plan = RecordingPlan(rate=rate, kernel=False, stack_bytes=STACK_BYTES, batch_bytes=16 << 20)
         self._process = int(facts["process"])
@@ -145,13 +149,19 @@ class TrampolineInstrument:
 
     def between_rounds(self) -> None:
         """Take what is there by now, so that it need not wait in the recorder's few blocks."""
-        self._batches += self._recorder.take()
+        for batch in self._recorder.take():
+            if self._bytes < MAX_WAITING_BYTES:
+                self._bytes += len(batch.stack)
+                self._batches.append(batch)
+            else:
+                self._dropped += len(batch)
 
     def stop(self) -> None:
         """See `Instrument`."""
         self._recorder.stop()
-        self._batches += self._recorder.take()
-        self._health = self._recorder.finish().health
+        self.between_rounds()
+        health = self._recorder.finish().health
+        self._health = replace(health, lost=health.lost + self._dropped)
 
     def seen(self, windows: Windows, said: Data) -> SeenStacks:
         """See `Instrument`."""
@@ -232,8 +242,8 @@ class OutsideProfile:
             raise PermissionDenied(str(facts["refused"]), str(facts["hint"]))
         self._instrument = instrument(facts, self.rate, self.tools)
 
-    def round(self, iterations: int) -> int:
-        """One profiled round: its CPU time in ns."""
+    def round(self, iterations: int) -> Mapping[str, Any]:
+        """One profiled round, as the side answers."""
         try:
             answer = self.side.request("profile-round", iterations=iterations)
         except BaseException:
@@ -242,7 +252,7 @@ class OutsideProfile:
         self.windows += [(int(start), int(end)) for start, end in answer["windows"]]
         if isinstance(self._instrument, TrampolineInstrument):
             self._instrument.between_rounds()
-        return int(answer["cpu"])
+        return answer
 
     def close(self) -> Data:
         """The profile, as `target.profile_data` gives it."""
@@ -275,19 +285,25 @@ def finished(running: Instrument, side: Requester, backend: str, rate: int, wind
 def profile_columns(seen: SeenStacks, functions: Mapping[int, Sequence[Any]], target: str) -> dict[str, Any]:
     """`functions`, `stacks`, `weight` and `count` of a profile. A stack without frames is the target itself."""
     own = Function("<benchmark>", target)
-    stacks = [stack or (own,) for stack in seen.weight]
-    number = {key: index for index, key in enumerate(dict.fromkeys(key for stack in stacks for key in stack))}
+    rows: dict[tuple[Any, ...], int] = {}
+    weights: dict[tuple[int, ...], tuple[float, int]] = {}
+    for stack, weight in seen.weight.items():
+        # Several that are gone may have had one name: they are one function then.
+        numbers = tuple(rows.setdefault(_row(key, functions), len(rows)) for key in stack or (own,))
+        before = weights.get(numbers, (0.0, 0))
+        weights[numbers] = before[0] + weight, before[1] + seen.count[stack]
     return {
-        "functions": [
-            [*functions[key], "python"]
-            if isinstance(key, int)
-            else [key.file, key.name, key.line, key.fingerprint, key.kind]
-            for key in number
-        ],
-        "stacks": [[number[key] for key in stack] for stack in stacks],
-        "weight": list(seen.weight.values()),
-        "count": list(seen.count.values()),
+        "functions": [list(row) for row in rows],
+        "stacks": [list(stack) for stack in weights],
+        "weight": [weight for weight, _ in weights.values()],
+        "count": [count for _, count in weights.values()],
     }
+
+
+def _row(key: Key, functions: Mapping[int, Sequence[Any]]) -> tuple[Any, ...]:
+    if isinstance(key, int):
+        return (*functions[key], "python")
+    return key.file, key.name, key.line, key.fingerprint, key.kind
 
 
 def warnings(seen: SeenStacks, said: Data, backend: str, period_ns: int) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_blcperf.capture.backends import TRAMPOLINE
 from pytest_blcperf.errors import UsageError
@@ -23,22 +23,32 @@ ProfiledProcess = Any
 """`subprocess.Popen`, `psutil.Process`, or a process id."""
 
 
-def profiler_of(process: ProfiledProcess) -> Service:
-    """Who profiles this process: itself, where `blcperf.start` has started it.
+class ForeignWindow(Protocol):
+    """A window on a process that nobody prepared: a context manager that knows its profile when it is over."""
 
-    The one place where other processes find their engine. Raises UsageError.
-    """
-    from pytest_blcperf.bench.service import Service
+    @property
+    def profile(self) -> Profile | None:
+        """What was seen, None when the window never opened."""
 
-    if isinstance(process, Service):
-        return process
+    @property
+    def seconds(self) -> float:
+        """The window's length."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any, /) -> object: ...
+
+
+Foreign = Callable[[int, float, "float | None"], ForeignWindow]
+"""(process id, delay, duration) → its window; the engine that profiles any process."""
+
+
+def process_id(process: ProfiledProcess) -> int:
+    """The id of what a test calls a process. Raises UsageError."""
     pid = process if isinstance(process, int) else getattr(process, "pid", None)
     if not isinstance(pid, int) or isinstance(pid, bool):
         raise UsageError(f"blcperf.window takes a process or its id, not {process!r:.80}", "blcperf.window(process)")
-    raise UsageError(
-        f"this version profiles services it has started itself, not process {pid}",
-        "process = blcperf.start([sys.executable, '-m', 'service']); with blcperf.window(process): …",
-    )
+    return pid
 
 
 @dataclass
@@ -111,11 +121,12 @@ class ServiceFixture:
 class ProfilingServiceFixture(ServiceFixture):
     """With `--blcperf`."""
 
-    def __init__(self, backend: str, rate: int, keep: Keep) -> None:
+    def __init__(self, backend: str, rate: int, keep: Keep, foreign: Foreign) -> None:
         super().__init__()
         self._backend = backend
         self._rate = rate
         self._keep = keep
+        self._foreign = foreign
 
     def start(self, command: Sequence[str], **arguments: Any) -> subprocess.Popen[Any]:
         """See `ServiceFixture`. Raises UsageError when the command is no Python program."""
@@ -128,18 +139,33 @@ class ProfilingServiceFixture(ServiceFixture):
         self, process: ProfiledProcess, *, delay: float = 0.0, duration: float | None = None
     ) -> Iterator[Window]:
         """See `ServiceFixture`. Raises UsageError, TargetError, PermissionDenied."""
+        from pytest_blcperf.bench.service import Service
+
+        window = Window()
+        if isinstance(process, Service):
+            with self._service_window(process, window, delay, duration):
+                yield window
+            return
+        foreign = self._foreign(process_id(process), delay, duration)
+        with foreign:
+            yield window
+        window.profile = foreign.profile
+        if window.profile is None:
+            raise UsageError(f"the window was to open after {delay:g} s, but never did", "drive the load for longer")
+        self._keep(window.profile, foreign.seconds)
+
+    @contextmanager
+    def _service_window(self, service: Service, window: Window, delay: float, duration: float | None) -> Iterator[None]:
         from pytest_blcperf.bench.choose_backend import Interpreter, choose_backend
         from pytest_blcperf.bench.harvest import merge_profiles
         from pytest_blcperf.bench.service import WindowPlan
 
-        window = Window()
         # A service has called its main loop before the window opens, and what is running gets no stub.
-        service = profiler_of(process)
         interpreter = Interpreter((service.python,))
         choice = choose_backend(self._backend, self._rate, [interpreter], skip=[TRAMPOLINE])
         tools = choice.tools.get(interpreter)
         with service.profiled(WindowPlan(delay, duration, choice.backend, self._rate, tools)) as raw:
-            yield window
+            yield
         window.profile = merge_profiles([(0, raw.data)])
         if window.profile is not None:
             self._keep(window.profile, raw.seconds)

@@ -216,7 +216,7 @@ class Target:
             return self._observed_round(int(request["iterations"]), self._observed)
         assert self._sampler is not None
         cpu, wall = self._round(int(request["iterations"]), self._sampler.add_window)
-        return {"cpu": cpu, "wall": wall}
+        return {"cpu": cpu, "wall": wall, "memory": resident_bytes()}
 
     def _observed_round(self, iterations: int, observed: Observed) -> Answer:
         observed.begin_round()
@@ -224,7 +224,7 @@ class Target:
             cpu, wall = self._round(iterations, observed.add_window)
         finally:
             windows = observed.end_round()
-        return {"cpu": cpu, "wall": wall, "windows": windows}
+        return {"cpu": cpu, "wall": wall, "memory": resident_bytes(), "windows": windows}
 
     def _on_profile_close(self, _request: Request) -> Answer:
         if self._observed is not None:

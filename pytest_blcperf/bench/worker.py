@@ -150,7 +150,11 @@ class WorkerPlugin:
     def _profiling(self) -> ServiceFixture:
         """For a test without a benchmark: it may look at the profile of its window."""
         rate = int(getattr(self._config.option, "blcperf_rate", None) or 1000)
-        return ProfilingServiceFixture(probe.choose("auto", rate)[0], rate, lambda _profile, _seconds: None)
+        plugins = self._config.pluginmanager
+        # The plugin joins stages, a worker does not: its engine for other processes is the plugin's.
+        shell: Any = plugins.get_plugin("blcperf") or plugins.get_plugin("pytest_blcperf.plugin")
+        backend = probe.choose("auto", rate)[0]
+        return ProfilingServiceFixture(backend, rate, lambda _profile, _seconds: None, shell.foreign_window)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pytest_blcperf.capture import noted_stacks, python_code, stacks
 from pytest_blcperf.capture.backends import BYTECODE, OUTSIDE, TRAMPOLINE
-from pytest_blcperf.capture.functions import Roots, describe
+from pytest_blcperf.capture.functions import Roots, describe, normal_file
 from pytest_blcperf.capture.noted_stacks import NotedStacks
 from pytest_blcperf.capture.python_trampoline import Trampoline, trampoline
 from pytest_blcperf.errors import PermissionDenied, UsageError
@@ -42,6 +42,8 @@ class Observed:
         self._backend = backend
         self._root = root
         self._codes: list[CodeType] = []
+        self._gone: list[tuple[str, str]] = []
+        """(file, name) of functions that had a stub and are no more; their indices follow those of the others."""
         self._windows: list[tuple[int, int]] = []
         self._cpu_ns = 0
         self._cpu_mark = 0
@@ -114,13 +116,16 @@ class Observed:
             stubs = [(self._trampoline.stub(code), code) for code in python_code.code_objects([self._root])]
             called = [(stub, code) for stub, code in stubs if stub]
             self._codes = [code for _, code in called]
-            data["stubs"] = [stub for stub, _ in called]
+            here = {stub for stub, _ in called}
+            gone = {stub: (file, name) for stub, name, file in self._trampoline.mapped() if stub not in here}
+            self._gone = list(gone.values())
+            data["stubs"] = [*(stub for stub, _ in called), *gone]
             data["stub_code"] = self._trampoline.stub_code().hex()
         else:
             self._codes = python_code.code_objects([self._root])
             data["places"] = [[code.co_filename, code.co_firstlineno, code.co_name] for code in self._codes]
         data["root"] = next((index for index, code in enumerate(self._codes) if code is self._root), -1)
-        data["functions"] = len(self._codes)
+        data["functions"] = len(self._codes) + len(self._gone)
         return data
 
     def index(self, function: Callable[..., object]) -> int:
@@ -130,5 +135,12 @@ class Observed:
 
     def describe(self, indices: Iterable[int], roots: Roots) -> list[tuple[str, str, int, str]]:
         """(file, qualified name, first line, fingerprint) of functions of `finish`, MAX_DESCRIBED at most."""
-        wanted = list(indices)[:MAX_DESCRIBED]
-        return [describe(self._codes[index], roots) for index in wanted if 0 <= index < len(self._codes)]
+        first_gone = len(self._codes)
+        found = []
+        for index in list(indices)[:MAX_DESCRIBED]:
+            if 0 <= index < first_gone:
+                found.append(describe(self._codes[index], roots))
+            elif 0 <= index - first_gone < len(self._gone):
+                file, name = self._gone[index - first_gone]
+                found.append((normal_file(file, roots), name, 0, ""))
+        return found

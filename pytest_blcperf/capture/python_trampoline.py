@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import sys
 from pathlib import Path
 from types import CodeType
+from typing import IO
 
 from pytest_blcperf.capture import python_code
 from pytest_blcperf.errors import PermissionDenied
@@ -21,6 +23,7 @@ from pytest_blcperf.errors import PermissionDenied
 STUB_BYTES = 16 if os.uname().machine == "x86_64" else 32
 """How far stubs are apart (Python/asm_trampoline.S). There may be nothing to read behind the last one."""
 
+MAX_MAPPED = 1_000_000
 _INDICES = 255
 
 
@@ -60,12 +63,16 @@ class Trampoline:
         self._on = self._get_function(self._interpreter)
         self._index = self._find_index()
         self.switch(False)
+        map_path = Path(f"/tmp/perf-{os.getpid()}.map")
+        self._map: IO[str] | None = None
+        with contextlib.suppress(OSError):
+            self._map = map_path.open(encoding="utf-8", errors="replace")
         if not self._always_on:
             # A child would write stubs and a map of its own, which nobody reads.
             os.register_at_fork(after_in_child=lambda: self.switch(False))
-            # Nobody reads this one either: stubs are looked up here. CPython keeps it open, and never removes it.
+            # CPython never removes it. It goes on writing to the file that has no name any more.
             with contextlib.suppress(OSError):
-                Path(f"/tmp/perf-{os.getpid()}.map").unlink()
+                map_path.unlink()
 
     def switch(self, on: bool) -> None:
         """Functions called from now on get stubs, or not. Those that are running stay as they were."""
@@ -76,6 +83,23 @@ class Trampoline:
         """The address of the function's stub, 0 when it has none because it has not been called since."""
         assert self._extra is not None
         return self._extra(code, self._index)
+
+    def mapped(self) -> list[tuple[int, str, str]]:
+        """(address of the stub, qualified name, file) of every function that ever got one, also of those that are gone;
+        MAX_MAPPED at most. From the perf map, where a name may stand for several.
+        """
+        found: list[tuple[int, str, str]] = []
+        if self._map is None:
+            return found
+        self._map.seek(0)
+        for line in itertools.islice(self._map, MAX_MAPPED):
+            address, _, rest = line.rstrip("\n").partition(" ")
+            _, prefix, text = rest.partition(" py::")
+            name, _, file = text.partition(":")
+            if prefix:
+                with contextlib.suppress(ValueError):
+                    found.append((int(address, 16), name, file))
+        return found
 
     def stub_code(self) -> bytes:
         """The machine code of a stub, STUB_BYTES long; it is the same for all."""

@@ -41,7 +41,9 @@ from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.recording import (
     Booleans,
     Event,
+    Fork,
     Ints,
+    Mapping,
     Recording,
     RecordingHealth,
     SampleBatch,
@@ -198,6 +200,11 @@ class Recorder:
     def target_alive(self) -> bool:
         """Whether one of the processes still runs; True for a cgroup and the whole system."""
         return self._watch is None or self._watch.any_running()
+
+    @property
+    def so_far(self) -> tuple[list[Mapping], list[ThreadName], list[Fork]]:
+        """What is known of the processes by now, in the order it became known: these lists only grow."""
+        return self._side_band.mappings, self._side_band.names, self._side_band.forks
 
     def stop(self) -> int:
         """End: the end of the window (ns). Batches may still be waiting. Again: nothing."""

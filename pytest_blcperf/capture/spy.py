@@ -11,8 +11,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_blcperf.capture.backends import PY_SPY, SAMPLING
@@ -20,6 +22,7 @@ from pytest_blcperf.capture.spied_stacks import SpiedStacks, read_spied
 from pytest_blcperf.errors import PermissionDenied, TargetError
 
 _PATIENCE = 10.0
+_PATIENCE_AT_THE_END = 60.0
 _POLL = 0.02
 
 
@@ -43,6 +46,20 @@ def sampling_command(python: Sequence[str]) -> list[str] | None:
     return [*python, "-m", "profiling.sampling"] if done.returncode == 0 else None
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Programs started here hear SIGINT, also when this one ignores it: a shell starts background jobs like that."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class Spy:
     """A profile of `process` being taken by another program, until `stop`. Waits until the program is at work.
 
@@ -60,19 +77,25 @@ class Spy:
             with self._log.open("wb") as log, self._output.open("wb") as output:
                 # By descriptor: the program may see another file system, as the process it reads.
                 command = self._command(process, rate, python, f"/proc/self/fd/{output.fileno()}")
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=[output.fileno()],
-                    start_new_session=True,
-                )
+                with _interruptible():
+                    self._process = subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        pass_fds=[output.fileno()],
+                        start_new_session=True,
+                    )
             self._keep_off(process)
             self._wait_until_at_work()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def process_id(self) -> int:
+        """That of the program."""
+        return self._process.pid
 
     def _command(self, process: int, rate: int, python: Sequence[str], output: str) -> list[str]:
         if self.backend == PY_SPY:
@@ -138,8 +161,13 @@ class Spy:
         try:
             if self._process.poll() is None:
                 self._process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_PATIENCE)
+            try:
+                self._process.wait(_PATIENCE_AT_THE_END)
+            except subprocess.TimeoutExpired:
+                raise TargetError(
+                    f"{self.backend} did not write its stacks within {_PATIENCE_AT_THE_END:g} s of being interrupted",
+                    "profile for a shorter time, or choose another --blcperf-backend",
+                ) from None
             # py-spy calls it a failure to have seen nothing.
             if self._process.returncode != 0 and b"no stack counts found" not in self._said().lower():
                 raise self._failed()

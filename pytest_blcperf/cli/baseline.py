@@ -1,11 +1,14 @@
 """Lists, shows, saves and removes stored baselines: runs with a name, kept under .blcperf/baselines.
 
+`push` keeps them somewhere else, `fetch` gets them back for the commit and the machine at hand.
+
 For example:
   blcperf baseline list
   blcperf baseline show main
   blcperf baseline save .blcperf/runs/20260101T120000Z-1a2b3c4d5-0f0f0f.blcperf main
   blcperf baseline save downloaded.blcperf feature/x
   blcperf baseline remove feature/x
+  blcperf baseline fetch main --from github
 """
 
 from __future__ import annotations
@@ -13,19 +16,19 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pytest_blcperf.cli import common
+from pytest_blcperf.cli import baseline_remote, common
 from pytest_blcperf.cli import report as report_verb
 
 if TYPE_CHECKING:
     from pytest_blcperf.store.baselines import Stored
 
 NAME = "baseline"
-SUMMARY = "list, show, save and remove stored baselines"
+SUMMARY = "list, show, save, remove, fetch and push stored baselines"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's own verbs."""
-    verbs = parser.add_subparsers(metavar="list|show|save|remove", required=True)
+    verbs = parser.add_subparsers(metavar="list|show|save|remove|fetch|push", required=True)
 
     one = verbs.add_parser("list", help="the stored baselines", description="Lists the stored baselines.")
     one.add_argument("--json", action="store_true", help="print JSON (schema blcperf.baselines/1)")
@@ -47,6 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     one.add_argument("name", metavar="NAME", help="a stored baseline")
     one.add_argument("--quiet", action="store_true", help="print nothing")
     one.set_defaults(run_baseline=_remove)
+
+    baseline_remote.configure_fetch(verbs.add_parser("fetch", help="get a baseline that another machine measured"))
+    baseline_remote.configure_push(verbs.add_parser("push", help="keep a baseline for other machines"))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -36,17 +36,24 @@ def load(name: str, profiles: bool = True) -> Run:
 
 
 def load_measured(name: str) -> Run | tuple[Capture, ...]:
-    """The run, or where the file holds captures those, that a path or the name of a stored baseline means.
+    """The run or the captures that a path means, whoever wrote the file, or the name of a stored baseline.
 
     Raises BaselineError.
     """
     from pytest_blcperf.store import baselines, capture_file, run_file
+    from pytest_blcperf.store.foreign import opening
 
     root = root_folder()
     path = baselines.find(root, name)
-    if path is None:
+    if path is not None:
+        return capture_file.read(path) if capture_file.holds_captures(path) else run_file.read(path)
+    if not Path(name).is_file():
         raise baselines.missing(root, name)
-    return capture_file.read(path) if capture_file.holds_captures(path) else run_file.read(path)
+    if opening.is_perf_data(Path(name)):
+        from pytest_blcperf.capture_session import read_perf_data
+
+        return read_perf_data(Path(name))
+    return (opening.read(Path(name)),)
 
 
 @dataclass(frozen=True)

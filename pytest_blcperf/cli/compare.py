@@ -1,4 +1,4 @@
-"""Compares two measured runs and judges every hot function, as `pytest --blcperf` does.
+"""Compares two measured runs and judges every hot function, as `pytest --blcperf` does; or captures of any process.
 
 A is the base, B the head; each is a run file or the name of a stored baseline. Two runs of one lockstep measurement
 compare round by round; any others as stored runs, whose sessions may have drifted apart. Thresholds come from
@@ -10,6 +10,8 @@ For example:
   blcperf compare base.blcperf head.blcperf --html comparison.html
   blcperf compare main head.blcperf --threshold 10% --no-fail
   blcperf compare main head.blcperf --json | jq .benchmarks
+  blcperf compare before/ after/ --preset mariadb --fail-over 5%
+  blcperf compare perf.data new.blcperf
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_blcperf import pyproject
-from pytest_blcperf.cli import common
+from pytest_blcperf.cli import common, compare_captures
 from pytest_blcperf.errors import BaselineError, ExitCode
 from pytest_blcperf.options import BY_NAME
 
@@ -37,8 +39,8 @@ _THRESHOLDS = ("threshold", "min_share", "min_impact", "alpha")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's arguments."""
-    parser.add_argument("base", metavar="A", help="the base: a run file or a stored baseline")
-    parser.add_argument("head", metavar="B", help="the head: a run file or a stored baseline")
+    parser.add_argument("base", metavar="A", help="the base: a run, a stored baseline, captures")
+    parser.add_argument("head", metavar="B", help="the head: a run, a stored baseline, captures")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print the verdict as JSON (schema blcperf.verdict/1)")
     output.add_argument("--quiet", action="store_true", help="print nothing: the exit code says how it came out")
@@ -52,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name in _THRESHOLDS:
         option = BY_NAME[name]
         parser.add_argument(_flag(name), dest=name, metavar=option.metavar, help=option.help)
+    compare_captures.add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,6 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_blcperf.report.write import write_reports
     from pytest_blcperf.session import compare_runs
 
+    captures = compare_captures.sides(arguments.base, arguments.head)
+    if captures is not None:
+        return compare_captures.run(captures, arguments)
     base, head = common.load(arguments.base), common.load(arguments.head)
     verdict = compare_runs(base, head, _settings(arguments))
     page = _page(verdict, base, head) if arguments.html else None

@@ -1,7 +1,7 @@
 """Shows what one run measured: time per iteration of every benchmark, its hottest functions, calls, warnings.
 
-RUN is a run file, a capture file or the name of a stored baseline. Self is time in the function itself, total with what
-it calls.
+RUN is a run file, the name of a stored baseline, a capture, or a file of another profiler: perf.data, collapsed stacks,
+pprof, speedscope, Firefox. Self is time in the function itself, total with what it calls.
 
 For example:
   blcperf report main
@@ -10,6 +10,8 @@ For example:
   blcperf report head.blcperf --flat
   blcperf report head.blcperf --html run.html
   blcperf report head.blcperf --json | jq '.benchmarks[].cpu_ns'
+  blcperf report mariadbd.blcperf --preset mariadb
+  blcperf report perf.data --html page.html
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf.cli import common
 from pytest_blcperf.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_blcperf.detect.analysis import Analysis
     from pytest_blcperf.model.capture import Capture
     from pytest_blcperf.model.run import Run
     from pytest_blcperf.report.function_rows import FunctionRow
@@ -42,7 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def add_view_options(parser: argparse.ArgumentParser) -> None:
     """The options of every verb that shows one run."""
-    parser.add_argument("--json", action="store_true", help="print JSON (schema blcperf.report/1)")
+    parser.add_argument("--json", action="store_true", help="print JSON (blcperf.report/1, of captures analysis/1)")
+    parser.add_argument("--preset", metavar="NAME", help="of captures: mariadb, mysql, postgresql, or a TOML file")
     parser.add_argument("--quiet", action="store_true", help="the table of benchmarks only")
     parser.add_argument("--top", metavar="N", type=int, help=f"functions shown (default: {TOP}, flat {FLAT_TOP})")
     parser.add_argument("--flat", action="store_true", help="all functions in one table, those with most time first")
@@ -57,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     measured = common.load_measured(arguments.run_name)
     if arguments.html:
-        common.write_report(arguments.html, _page(measured))
+        common.write_report(arguments.html, _page(measured, arguments.preset))
         if not arguments.quiet:
             print(f"HTML report: {clean(str(arguments.html), 300)}")
         return 0
@@ -73,7 +77,7 @@ def _lines(measured: Run | Sequence[Capture], arguments: argparse.Namespace, scr
 
     top = max(arguments.top if arguments.top is not None else FLAT_TOP if arguments.flat else TOP, 0)
     if arguments.json:
-        data = run_json.of_run(measured, top) if isinstance(measured, Run) else run_json.of_captures(measured, top)
+        data = run_json.of_run(measured, top) if isinstance(measured, Run) else _analysed_data(measured, arguments, top)
         return common.json_text(data).splitlines()
     if arguments.callers:
         return _callers(measured, arguments.callers, screen)
@@ -81,15 +85,43 @@ def _lines(measured: Run | Sequence[Capture], arguments: argparse.Namespace, scr
         return run_text.flat(_rows(measured), screen, top)
     if isinstance(measured, Run):
         return run_text.of_run(measured, screen, top, details=not arguments.quiet)
-    return run_text.of_captures(measured, screen, top, details=not arguments.quiet)
+    if arguments.quiet:
+        return run_text.of_captures(measured, screen, top, details=False)
+    return _analysed(measured, arguments, screen, top)
 
 
-def _page(measured: Run | Sequence[Capture]) -> str:
+def _analyses(captures: Sequence[Capture], preset: str | None) -> list[Analysis]:
+    from pytest_blcperf.detect import rules
+    from pytest_blcperf.detect.analysis import analyse
+
+    chosen = [preset or str(one.settings.get("preset") or "") or None for one in captures]
+    return [analyse(one, rules.load(name), name or "") for one, name in zip(captures, chosen, strict=True)]
+
+
+def _analysed(captures: Sequence[Capture], arguments: argparse.Namespace, screen: Screen, top: int) -> list[str]:
+    from pytest_blcperf.report import capture_text
+
+    found: list[str] = []
+    for one in _analyses(captures, arguments.preset):
+        lines = capture_text.render(one, width=screen.width, top=max(top, 1), unicode=screen.unicode)
+        found += ["", *screen.lines(lines)] if found else screen.lines(lines)
+    return found
+
+
+def _analysed_data(captures: Sequence[Capture], arguments: argparse.Namespace, top: int) -> list[dict[str, Any]]:
+    from pytest_blcperf.report import capture_json
+
+    return [capture_json.as_data(one, top) for one in _analyses(captures, arguments.preset)]
+
+
+def _page(measured: Run | Sequence[Capture], preset: str | None) -> str:
     from pytest_blcperf.model.run import Run
     from pytest_blcperf.report.html_run import render
     from pytest_blcperf.report.run_page import RunPage
 
-    return render(RunPage(run=measured) if isinstance(measured, Run) else RunPage(captures=tuple(measured)))
+    if isinstance(measured, Run):
+        return render(RunPage(run=measured))
+    return render(RunPage(captures=tuple(measured), findings=_analyses(measured[:1], preset)[0].findings))
 
 
 def _rows(measured: Run | Sequence[Capture]) -> list[FunctionRow]:

@@ -20,13 +20,11 @@ class Environment:
     python_build: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def machine_identity(self) -> tuple[str | int, ...]:
+        """What must be equal for times to be compared: machine model, kernel and interpreter."""
+        return (self.machine, self.cpu_model, self.cpu_count, self.kernel, self.python, self.python_build)
+
     def comparable_times(self, other: Environment) -> bool:
-        """Whether times measured in the two may be compared at all: same machine model, kernel and interpreter."""
-        return (self.machine, self.cpu_model, self.cpu_count, self.kernel, self.python, self.python_build) == (
-            other.machine,
-            other.cpu_model,
-            other.cpu_count,
-            other.kernel,
-            other.python,
-            other.python_build,
-        )
+        """Whether times measured in the two may be compared at all."""
+        return self.machine_identity == other.machine_identity

@@ -70,7 +70,7 @@ class BenchmarkVerdict:
     """A benchmark judged. `comparison` is None when nothing was measured (identical code, or one side only).
 
     `functions` are all the hot functions that were judged, the guilty ones first. `reason` is one sentence, never
-    empty for INCONCLUSIVE and NOT_COMPARED. `gate` is the policy in force: fail, warn or off.
+    empty for INCONCLUSIVE and NOT_COMPARED. `gate` is the policy in force: fail, warn, off, or accepted.
     """
 
     id: str

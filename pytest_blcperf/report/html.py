@@ -68,7 +68,7 @@ def _block(name: str, value: Any) -> dict[str, Any]:
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     packed = len(text) >= _PACKED_FROM
     if packed:
-        text = base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
+        text = base64.b64encode(zlib.compress(text.encode("ascii"), 6)).decode("ascii")
     return {"id": name, "packed": packed, "text": Markup(text.replace("<", "\\u003c"))}
 
 

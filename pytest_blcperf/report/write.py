@@ -19,6 +19,8 @@ def write_reports(
     *,
     html_path: str | Path | None = None,
     page: ComparisonPage | None = None,
+    codequality_path: str | Path | None = None,
+    sarif_path: str | Path | None = None,
 ) -> list[str]:
     """Writes the reports whose path is given, creating folders, and says where; UTF-8.
 
@@ -32,6 +34,7 @@ def write_reports(
         from pytest_blcperf.report import html_comparison
 
         rendered.append(("HTML", Path(html_path), html_comparison.render(page or ComparisonPage.of(verdict))))
+    rendered += _rendered_for_code(verdict, codequality_path, sarif_path)
     for name, path, text in rendered:
         try:
             write_file(path, text.encode("utf-8"))
@@ -59,6 +62,22 @@ def _rendered(
         from pytest_blcperf.report import markdown
 
         found.append(("Markdown", Path(markdown_path), markdown.render(verdict)))
+    return found
+
+
+def _rendered_for_code(
+    verdict: GateVerdict, codequality_path: str | Path | None, sarif_path: str | Path | None
+) -> list[tuple[str, Path, str]]:
+    """The formats that speak of lines of code."""
+    found = []
+    if codequality_path:
+        from pytest_blcperf.report import codequality
+
+        found.append(("code quality", Path(codequality_path), codequality.render(verdict)))
+    if sarif_path:
+        from pytest_blcperf.report import sarif
+
+        found.append(("SARIF", Path(sarif_path), sarif.render(verdict)))
     return found
 
 

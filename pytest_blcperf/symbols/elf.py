@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 import sys
+import weakref
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -127,12 +128,17 @@ class ElfFile:
             raise
         found._path = path
         found._identity = _identity(os.fstat(file.fileno()))
+        found._close_in_the_end()
         return found
 
     @classmethod
     def of(cls, data: bytes) -> ElfFile:
         """The ELF file with these bytes."""
         return cls(io.BytesIO(data))
+
+    def _close_in_the_end(self) -> None:
+        # Whoever keeps an ELF file for a session need not say when that ends.
+        weakref.finalize(self, self._file.close)
 
     def release(self) -> None:
         """Give the descriptor back. The headers stay; `read` opens the file again, if it is still the same one."""
@@ -207,6 +213,7 @@ class ElfFile:
     def _open_again(self) -> None:
         assert self._path is not None
         self._file = _opened(self._path)
+        self._close_in_the_end()
         if _identity(os.fstat(self._file.fileno())) != self._identity:
             self._file.close()
             raise ElfError(f"the file was replaced while it was read: {self._path}")

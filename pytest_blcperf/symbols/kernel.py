@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ HIDDEN = "the kernel hides its addresses: sudo sysctl kernel.kptr_restrict=0, or
 
 MAX_BYTES = 128 << 20
 MAX_LINES = 2_000_000
+_NOTES_LIMIT = 64 << 10
+_BUILD_ID_NOTE = 3
+"""NT_GNU_BUILD_ID of elf.h."""
 
 _RANK = {b"T": 3, b"t": 2, b"W": 1, b"w": 0}
 """Of the letters that stand for code: global, local, weak."""
@@ -45,6 +49,22 @@ def kernel_symbols(proc: Path = Path("/proc")) -> KernelSymbols:
     except OSError as error:
         return parsed(b"", f"the kernel's symbols cannot be read: {error}")
     return found
+
+
+def running_build_id(notes: Path = Path("/sys/kernel/notes")) -> str:
+    """The build-id of the kernel that runs, hexadecimal; "" when it does not tell. The note is that of ELF files."""
+    try:
+        data = notes.read_bytes()[:_NOTES_LIMIT]
+    except OSError:
+        return ""
+    position = 0
+    while position + 12 <= len(data):
+        name_size, size, kind = struct.unpack_from("=III", data, position)
+        content = position + 12 + (name_size + 3 & ~3)
+        if kind == _BUILD_ID_NOTE and data[position + 12 : position + 16] == b"GNU\0":
+            return data[content : content + size].hex()
+        position = content + (size + 3 & ~3)
+    return ""
 
 
 def parsed(kallsyms: bytes, problem: str = "") -> KernelSymbols:

@@ -1,9 +1,10 @@
 """Python functions of processes that know nothing of us, from the stubs and the perf map of CPython's trampoline.
 
-    pythons = PythonProcesses.of([pid, ...], mappings)
-    TableSource(..., extra=pythons.tables(mapped))          unwinding goes through the stubs
-    builder.add(batch, pythons.folded(chains, frames, mapped))
-    builder.build(recording, pythons.named(names, frames, mapped))
+    pythons = PythonProcesses(machine)
+    pythons.look(mappings, code)                             whenever something was mapped
+    TableSource(..., extra=pythons.tables)                   unwinding goes through the stubs
+    builder.add(batch, pythons.folded(chains, frames))
+    pythons.named(names, frames)                             in the end
 
 The trampoline is on in programs that were started with `python -X perf` or PYTHONPERFSUPPORT=1 (from 3.12 on). Of
 others there are native frames only, and a hint.
@@ -12,8 +13,9 @@ others there are native frames only, and a hint.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +27,15 @@ from pytest_blcperf.model.recording import Mapping
 from pytest_blcperf.symbols.address_space import MappedCode
 from pytest_blcperf.symbols.elf import ElfError, ElfFile
 from pytest_blcperf.symbols.elf_symbols import elf_symbols
+from pytest_blcperf.symbols.objects import ANONYMOUS_KIND, kind_of
 from pytest_blcperf.symbols.perf_map import perf_map
 from pytest_blcperf.symbols.python_frames import INTERPRETER, frame_sorts, sort_of_object, visible
 from pytest_blcperf.symbols.python_source import first_lines
-from pytest_blcperf.symbols.python_stubs import STUB_BYTES, Stubs, stub_layout
+from pytest_blcperf.symbols.python_stubs import STUB_BYTES, StubLayout, Stubs, stub_layout
 from pytest_blcperf.symbols.resolve import FrameColumns, FrameNames
 from pytest_blcperf.symbols.symbol_table import SymbolTable
 from pytest_blcperf.symbols.unwind import Chains
-from pytest_blcperf.symbols.unwind_machine import Machine
+from pytest_blcperf.symbols.unwind_machine import MACHINES
 from pytest_blcperf.symbols.unwind_table import UnwindTable
 
 Ints = npt.NDArray[np.int64]
@@ -41,6 +44,9 @@ PREFIX = "py::"
 TEMPLATE = "_Py_trampoline_func_start"
 """The symbol of the code that stubs are copies of."""
 
+MAX_PLACES = 1_000_000
+_ALIGNMENT = 16
+
 _VERSION = re.compile(r"python(\d)\.(\d+)(t?)")
 _PACKAGES = re.compile(r".*/(?:site|dist)-packages/")
 _LIBRARY = re.compile(r".*/lib(?:64)?/python\d\.\d+t?/")
@@ -48,8 +54,9 @@ _LIBRARY = re.compile(r".*/lib(?:64)?/python\d\.\d+t?/")
 
 @dataclass(frozen=True, eq=False)
 class PythonProcess:
-    """A process that runs CPython. Stub i of `stubs` stands for `functions[i]`; without stubs `hint` says what would
-    show its Python functions. `version` is (0, 0) where it cannot be told.
+    """A process that runs CPython. `stubs` are all places where its stubs are or will be made, numbered; `functions`
+    those of the stubs that have been made, by number. Without stubs `hint` says what would show its Python functions.
+    `version` is (0, 0) where it cannot be told.
     """
 
     process: int
@@ -57,15 +64,15 @@ class PythonProcess:
     version: tuple[int, int] = (0, 0)
     free_threaded: bool = False
     stubs: Stubs | None = None
-    functions: tuple[Function, ...] = ()
+    functions: dict[int, Function] = field(default_factory=dict)
     hint: str = ""
 
 
 def python_process(
     process: int, mappings: Sequence[Mapping], machine: str, proc: Path = Path("/proc")
 ) -> PythonProcess | None:
-    """What is known of a process's Python functions now; None when it runs no CPython. Stubs are made when a function
-    is first called, so look at the end of a recording. `mappings` may be those of several processes.
+    """What is known of a process's Python functions now; None when it runs no CPython. `mappings` may be those of
+    several processes.
     """
     own = [one for one in mappings if one.process == process]
     interpreter = next((one.path for one in own if sort_of_object(one.path) == INTERPRETER), None)
@@ -88,9 +95,28 @@ def python_process(
         layout = stub_layout(code, machine)
     except UsageError as error:
         return replace(found, hint=error.message)
+    starts = table.start[indices].tolist()
+    places = stub_places(starts, layout, [(one.start, one.end) for one in own if kind_of(one.path) == ANONYMOUS_KIND])
+    number = {place: index for index, place in enumerate(places)}
     functions = _functions([table.name(index) for index in indices], Path(f"{proc}/{process}/root"))
-    stubs = Stubs(table.start[indices].tolist(), range(len(indices)), layout)
-    return replace(found, stubs=stubs, functions=functions)
+    return replace(
+        found,
+        stubs=Stubs(places, range(len(places)), layout),
+        functions={number[start]: function for start, function in zip(starts, functions, strict=True)},
+    )
+
+
+def stub_places(starts: Sequence[int], layout: StubLayout, regions: Sequence[tuple[int, int]]) -> list[int]:
+    """Where stubs are, and where others will be made: they stand at equal distances in their regions, [start, end),
+    which the interpreter fills from the beginning. At most MAX_PLACES.
+    """
+    distance = -(-layout.size // _ALIGNMENT) * _ALIGNMENT
+    places = set(starts)
+    for begin, end in regions:
+        inside = [start for start in starts if begin <= start < end]
+        if inside and len(places) + (end - begin) // distance < MAX_PLACES:
+            places.update(range(min(inside), end - layout.size + 1, distance))
+    return sorted(places)
 
 
 def _python_entries(table: SymbolTable | None) -> list[int]:
@@ -163,50 +189,62 @@ def short_file(path: str) -> str:
 
 
 class PythonProcesses:
-    """The processes of a recording that run Python."""
+    """The processes of a recording that run Python, on a machine of that name."""
 
-    def __init__(self, found: Iterable[PythonProcess], mappings: Sequence[Mapping]) -> None:
-        self.found = tuple(found)
-        self._mappings = mappings
-        self._by_process = {one.process: one for one in self.found}
-        before = np.cumsum([0, *(len(one.functions) for one in self.found)]).tolist()
-        self._first = {one.process: first for one, first in zip(self.found, before, strict=False)}
+    def __init__(self, machine: str, proc: Path = Path("/proc")) -> None:
+        self._machine = MACHINES[machine]
+        self._proc = proc
+        self._found: dict[int, PythonProcess] = {}
+        self._mapped: dict[int, int] = {}
+        self._owner: dict[int, int] = {}
+        self._code: MappedCode | None = None
 
-    @classmethod
-    def of(cls, processes: Iterable[int], mappings: Sequence[Mapping], machine: str) -> PythonProcesses:
-        """Those among `processes` that run Python, as they are now."""
-        found = [python_process(process, mappings, machine) for process in processes]
-        return cls([one for one in found if one is not None], mappings)
+    def look(self, mappings: Sequence[Mapping], code: MappedCode) -> None:
+        """Take in what is mapped by now; `code` was made of it, and keeps its numbers from one call to the next."""
+        self._code = code
+        self._owner = {item: one.process for item, one in zip(code.object_of.tolist(), mappings, strict=True)}
+        number = Counter(one.process for one in mappings)
+        for process in [process for process in number if number[process] != self._mapped.get(process)]:
+            self._look_at(process, mappings)
+        self._mapped = dict(number)
+
+    def _look_at(self, process: int, mappings: Sequence[Mapping]) -> None:
+        found = python_process(process, mappings, self._machine.name, self._proc)
+        # A process that has ended tells nothing more, but what it has told holds.
+        if found is not None and (found.stubs is not None or process not in self._found):
+            self._found[process] = found
 
     @property
     def hints(self) -> tuple[str, ...]:
         """Why some show no Python functions, a sentence each."""
-        return tuple(one.hint for one in self.found if one.hint)
+        return tuple(one.hint for one in self._found.values() if one.hint)
 
-    def tables(self, code: MappedCode, machine: Machine) -> Callable[[int], Sequence[UnwindTable]]:
-        """As `extra` of `unwind_sources.TableSource`: how to unwind through the stubs."""
-        owner = self._owners(code)
+    def tables(self, item: int) -> list[UnwindTable]:
+        """As `extra` of `unwind_sources.TableSource`: how to unwind through the stubs in that memory."""
+        stubs = self._stubs_of(item)
+        return [stubs.unwind_table(self._machine)] if stubs is not None else []
 
-        def of(item: int) -> Sequence[UnwindTable]:
-            one = self._by_process.get(owner.get(item, -1))
-            return [one.stubs.unwind_table(machine)] if one is not None and one.stubs is not None else []
-
-        return of
-
-    def folded(self, chains: Chains, frames: FrameColumns, code: MappedCode) -> Chains:
+    def folded(self, chains: Chains, frames: FrameColumns) -> Chains:
         """The stacks without the frames in which interpreters work for a Python function."""
-        sort, _ = self._sorts(frames, code)
-        return folded(chains, sort)
+        if self._code is None or not any(one.stubs for one in self._found.values()):
+            return chains
+        return folded(chains, frame_sorts(frames, self._code, self._stubs_of)[0])
 
-    def named(self, names: FrameNames, frames: FrameColumns, code: MappedCode) -> FrameNames:
-        """The names, with those of the Python functions."""
-        _, stub = self._sorts(frames, code)
-        python = stub >= 0
-        # Functions of one name may have several stubs.
+    def named(self, names: FrameNames, frames: FrameColumns, mappings: Sequence[Mapping]) -> FrameNames:
+        """The names, with those of the Python functions that have been called by now."""
+        if self._code is None or not any(one.stubs for one in self._found.values()):
+            return names
+        for process in list(self._found):
+            self._look_at(process, mappings)
+        _, stub = frame_sorts(frames, self._code, self._stubs_of)
         numbers: dict[Function, int] = {}
-        number = [numbers.setdefault(function, len(numbers)) for one in self.found for function in one.functions]
-        function = names.function.copy()
-        function[python] = len(names.functions) + np.array(number, np.int64)[stub[python]]
+        function, python = names.function.copy(), np.zeros(len(stub), np.bool_)
+        for row in np.flatnonzero(stub >= 0).tolist():
+            called = self._found[self._owner[int(frames.object[row])]].functions.get(int(stub[row]))
+            if called is not None:
+                # Functions of one name may have several stubs.
+                function[row] = len(names.functions) + numbers.setdefault(called, len(numbers))
+                python[row] = True
         return replace(
             names,
             functions=(*names.functions, *numbers),
@@ -215,22 +253,9 @@ class PythonProcesses:
             replaced=names.replaced & ~python,
         )
 
-    def _sorts(self, frames: FrameColumns, code: MappedCode) -> tuple[Ints, Ints]:
-        """(what each frame is, its function among those of all processes)."""
-        owner = self._owners(code)
-
-        def stubs_of(item: int) -> Stubs | None:
-            one = self._by_process.get(owner.get(item, -1))
-            return one.stubs if one is not None else None
-
-        sort, function = frame_sorts(frames, code, stubs_of)
-        for item in np.unique(frames.object[function >= 0]).tolist():
-            function[(frames.object == item) & (function >= 0)] += self._first[owner[item]]
-        return sort, function
-
-    def _owners(self, code: MappedCode) -> dict[int, int]:
-        """By object, the process that has it mapped: the only one, where it has no file."""
-        return {item: mapping.process for item, mapping in zip(code.object_of.tolist(), self._mappings, strict=True)}
+    def _stubs_of(self, item: int) -> Stubs | None:
+        one = self._found.get(self._owner.get(item, -1))
+        return one.stubs if one is not None else None
 
 
 _ROWS = 8192

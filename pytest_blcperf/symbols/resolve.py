@@ -84,12 +84,21 @@ class Resolver:
     """Names frames. Symbol tables are read once, for the objects that frames lie in, and kept: use one for all windows
     of a session.
 
-    With `live` False the recording is of another time or machine: neither the kernel's symbols nor processes are
-    asked. `fingerprints` gives one to functions with names too; those without always have one where it can be told.
+    With `live` False the recording is of another time or machine: processes are not asked, and the kernel's symbols
+    only if `same_kernel` says that it has not been restarted since. `fingerprints` gives one to functions with names
+    too; those without always have one where it can be told.
     """
 
-    def __init__(self, live: bool = True, fingerprints: bool = False, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        live: bool = True,
+        fingerprints: bool = False,
+        proc: Path = Path("/proc"),
+        *,
+        same_kernel: bool = False,
+    ) -> None:
         self._live = live
+        self._same_kernel = live or same_kernel
         self._fingerprints = fingerprints
         self._proc = proc
         self._demangler = Demangler()
@@ -123,7 +132,7 @@ class Resolver:
 
     def _name_kernel(self, found: _Found, rows: Ints, addresses: Words) -> None:
         if self._kernel is None:
-            self._kernel = kernel_symbols(self._proc) if self._live else _NO_KERNEL
+            self._kernel = kernel_symbols(self._proc) if self._same_kernel else _NO_KERNEL
         kernel = self._kernel
         index = kernel.table.find(addresses)
         which = np.where(index >= 0, kernel.object_of[index] if len(kernel.object_of) else 0, 0)

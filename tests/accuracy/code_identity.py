@@ -61,7 +61,7 @@ def main() -> None:
     line = code[:middle].count("\n") + 1
     # Code that contains its own line number would really change.
     changed = "".join([*added[:4], "\n#line 1\n", code[:middle], *added[4:], f"\n#line {line}\n", code[middle:]])
-    for kind in ([], ["-no-pie"], ["-fno-plt"], ["-g0", "-O3"]):
+    for kind in ([], ["-no-pie"], ["-fno-plt"]):
         with tempfile.TemporaryDirectory() as folder:
             options = [*kind, *arguments.options]
             before = build(Path(folder), "before", code, options)

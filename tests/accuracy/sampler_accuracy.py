@@ -171,7 +171,7 @@ def profiled(side: Process, result: Result, rate: int, tools: OutsideTools) -> l
     rounds = ROUNDS.get(result.backend, PLAIN_ROUNDS)
     if result.backend in OUTSIDE:
         profile = OutsideProfile(side, result.backend, rate, tools)
-        spent = [profile.round(ITERATIONS) for _ in range(rounds)]
+        spent = [int(profile.round(ITERATIONS)["cpu"]) for _ in range(rounds)]
         result.add(profile.close())
     else:
         side.request("profile-open", backend=result.backend, rate=rate)
@@ -199,7 +199,11 @@ def measure(side: Process, results: list[Result], rate: int, seconds: float, too
         for result in random.sample(results, len(results)):
             plain = [side.request("round", iterations=ITERATIONS)["cpu"] for _ in range(PLAIN_ROUNDS)]
             spent_in = added(spent_in, side.truth())
-            spent = profiled(side, result, rate, tools)
+            try:
+                spent = profiled(side, result, rate, tools)
+            except BlcperfError as error:
+                result.warnings.add(f"no profile: {error.message}")
+                continue
             result.spent_in = added(result.spent_in, side.truth())
             result.ratios.append(statistics.median(spent) / statistics.median(plain))
         if time.monotonic() >= until:
@@ -297,6 +301,9 @@ def main() -> None:
             spent = measure(side, results, options.rate, options.seconds / options.launches, tools)
             spent_in = added(spent_in, spent)
     for result in results:
+        if not result.ratios:
+            print(f"{version} {result.backend}: nothing was measured; {'; '.join(sorted(result.warnings))}")
+            continue
         figures = report(result, split(spent_in), version, options.rate, options.verbose)
         if options.json:
             with Path(options.json).open("a", encoding="utf-8") as file:

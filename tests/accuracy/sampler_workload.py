@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pytest_blcperf.bench.channel import Channel, ChannelClosed
+from pytest_blcperf.bench.job import Job
 from pytest_blcperf.bench.target import Target
 from pytest_blcperf.capture.functions import Roots
 from pytest_blcperf.errors import BlcperfError
@@ -137,7 +138,7 @@ def one_pass() -> None:
 def main() -> None:
     """Answer until told to stop."""
     channel = Channel(socket.socket(fileno=int(os.environ.pop(FD_VARIABLE))))
-    target = Target(one_pass, "one_pass", Roots.of(str(Path.cwd())))
+    target = Target(Job(one_pass, "one_pass"), Roots.of(str(Path.cwd())))
     channel.send({"op": "ready", "version": sys.version.split()[0]})
     try:
         while (request := channel.receive())["op"] != "stop":

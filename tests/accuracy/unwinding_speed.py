@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-FREQUENCY = 2000
+FREQUENCY = 4000
 STACK_BYTES = 12288
 
 
@@ -53,7 +53,7 @@ def main() -> None:
 def record(what: str, folder: Path, seconds: int) -> Path:
     """A new recording of user code, with the clock and stacks that `blcperf record` uses."""
     file = folder / f"{what}.data"
-    options = f"-q -F {FREQUENCY} -e cpu-clock:u --call-graph dwarf,{STACK_BYTES} -k CLOCK_MONOTONIC -o {file}"
+    options = f"-q -m 8M -F {FREQUENCY} -e cpu-clock:u --call-graph dwarf,{STACK_BYTES} -k CLOCK_MONOTONIC -o {file}"
     if what == "mariadb":
         command = f"perf record {options} -p $MARIADB_PID -- sleep {seconds}"
         subprocess.run([ROOT / "scripts" / "mariadb.sh", folder / "mariadb", "sh", "-c", command], check=True)

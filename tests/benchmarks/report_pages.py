@@ -65,8 +65,7 @@ def interact(window: Browser, path: Path) -> dict[str, float]:
     }
     if window.run("typeof run !== 'undefined' && Boolean(run.timeline)"):
         actions["brush"] = "run.timeline.brush(10, Math.floor(run.timeline.cells / 2)); panel.graph.paint()"
-    found = {name: window.run(TIMED.format(script)) for name, script in actions.items()}
-    return found
+    return {name: window.run(TIMED.format(script)) for name, script in actions.items()}
 
 
 def measured(window: Browser, path: Path, what: Callable[[Browser, Path], dict[str, float]]) -> dict[str, list[float]]:

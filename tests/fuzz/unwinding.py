@@ -115,8 +115,8 @@ def _pieces_of(path: str) -> list[tuple[bytes, int]]:
 def _made(rng: random.Random, debug: bool) -> tuple[bytes, int]:
     section = Section(debug=debug, wide=rng.random() < 0.1)
     cie = section.cie(program=rng.choice(PIECES) if rng.random() < 0.3 else PUSHED, version=rng.choice([1, 3, 4]))
-    for number in range(rng.randrange(40)):
-        program = b"".join(_instruction(rng) for _ in range(rng.choice([0, 3, 20, 200])))
+    for number in range(rng.randrange(20)):
+        program = b"".join(_instruction(rng) for _ in range(rng.choice([0, 3, 20, 60])))
         section.fde(cie, 0x5000 + 0x40 * number, rng.choice([0x20, 0x40, 0x1000, 2**40]), program)
     return section.data, 0x1000
 

@@ -1,6 +1,7 @@
 """Python functions of live processes, seen from outside, on every Python of this machine."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,17 +19,13 @@ from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.backends import BYTECODE, OUTSIDE, PERF_SIGNAL, PY_SPY, SAMPLING, TIMER, TRAMPOLINE
 from pytest_blcperf.capture.recorder import Recorder
 from pytest_blcperf.capture.recording_plan import RecordingPlan
+from pytest_blcperf.capture.spy import Spy
 from pytest_blcperf.errors import BlcperfError
 from pytest_blcperf.model.capture import profile_of
 from pytest_blcperf.model.hottest import hottest
-from pytest_blcperf.symbols.address_space import address_spaces, mapped_code
-from pytest_blcperf.symbols.capture_builder import CaptureBuilder
+from pytest_blcperf.symbols.live_stacks import LiveStacks
 from pytest_blcperf.symbols.objects import Objects
-from pytest_blcperf.symbols.python_process import PythonProcesses
 from pytest_blcperf.symbols.resolve import Resolver
-from pytest_blcperf.symbols.unwind import Unwinder
-from pytest_blcperf.symbols.unwind_machine import MACHINES
-from pytest_blcperf.symbols.unwind_sources import TableSource
 from pytest_blcperf.target.process import Processes, find
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -143,6 +140,21 @@ def test_profilers_that_read_memory_see_the_same_functions(backend):
     assert found.function("loop")[2] > 0 and found.function("loop")[3]
 
 
+def test_they_end_when_told_to_also_where_interrupts_are_ignored():
+    """As in what a shell starts in the background."""
+    tools = tools_of(PY_SPY, sys.executable)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with CalibrationProcess([sys.executable], []) as process:
+            spy = Spy(PY_SPY, process.ask("open", backend=PY_SPY)["process"], 100, tools.python)
+            masks = Path(f"/proc/{spy.process_id}/status").read_text()
+            spy.stop()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    (ignored,) = [int(line.split()[1], 16) for line in masks.splitlines() if line.startswith("SigIgn:")]
+    assert not ignored >> (signal.SIGINT - 1) & 1
+
+
 @pytest.fixture(scope="module", params=["3.12", "3.13"])
 def everything(request):
     """A trampoline profile of all kinds of Python code."""
@@ -165,6 +177,14 @@ def test_generators_coroutines_and_code_made_at_run_time_have_names_and_lines(ev
     assert everything.function("made")[:3] == ["<made>", "made", 1]
 
 
+def test_a_function_that_is_gone_has_its_name_and_its_callers(everything):
+    stacks = [[frame[1] for frame in stack] for stack, _ in everything.stacks if stack[0][1] == "gone"]
+    assert stacks
+    assert all(names == ["gone", "vanishing", "everything"] for names in stacks)
+    # The last one may still be there, with its line.
+    assert {tuple(function[:2]) for function in everything.functions if function[1] == "gone"} == {("<gone>", "gone")}
+
+
 def test_other_threads_are_there_with_their_own_stacks(everything):
     (stack,) = {tuple(frame[1] for frame in stack) for stack, _ in everything.stacks if stack[-1][1] == "Thread._bootstrap" and stack[0][1] == "Work.loop"}  # fmt: skip
     assert stack[:2] == ("Work.loop", "in_thread")
@@ -180,7 +200,9 @@ def test_extension_modules_stand_above_the_function_that_calls_them(everything):
 
 
 def test_nothing_of_the_interpreter_is_left(everything):
-    assert not [function for function in everything.functions if "libpython" in function[0]]
+    # A thread that begins has not called a Python function yet: there is none to hide behind.
+    stacks = [stack for stack, _ in everything.stacks if any(frame[4] == "python" for frame in stack)]
+    assert not [frame for stack in stacks for frame in stack if "libpython" in frame[0]]
     assert not [function for function in everything.functions if "blcperf/" in function[0] or function[0] == "[jit]"]
 
 
@@ -286,32 +308,27 @@ def service(python, *options):
 
 
 def capture_of(pid, seconds):
-    """A capture of a process that knows nothing of us, and the hints."""
-    with Recorder(Processes((find(pid),)), RecordingPlan(rate=1000)) as recorder:
+    """A capture of a process that knows nothing of us, as `blcperf record` makes it, and the hints."""
+    with Recorder(Processes((find(pid),)), RecordingPlan(rate=1000)) as recorder, Objects() as objects:
+        stacks = LiveStacks(os.uname().machine, objects, Resolver())
         recorder.enable()
-        time.sleep(seconds)
+        for _ in range(2):
+            time.sleep(seconds / 2)
+            for batch in recorder.take():
+                stacks.add(batch, *recorder.so_far)
         recorder.stop()
-        batches = list(recorder.take())
-        recording = recorder.finish()
-    machine = MACHINES[recording.machine]
-    with Objects() as objects:
-        code = mapped_code(recording.mappings, objects)
-        pythons = PythonProcesses.of([pid], recording.mappings, recording.machine)
-        source = TableSource(code.objects, machine, extra=pythons.tables(code, machine))
-        unwinder = Unwinder(recording.machine, address_spaces(recording), code, source.tables)
-        builder = CaptureBuilder()
-        for batch in batches:
-            builder.add(batch, pythons.folded(unwinder.unwind(batch), unwinder.frames, code))
-        names = Resolver().resolve(unwinder.frames, code, recording.mappings)
-        names = pythons.named(names, unwinder.frames, code)
-        return builder.build(recording, names, backend=TRAMPOLINE), pythons.hints
+        for batch in recorder.take():
+            stacks.add(batch, *recorder.so_far)
+        capture = stacks.build(recorder.finish())
+    return capture, tuple(warning.text for warning in capture.warnings if warning.code == "python-frames")
 
 
 def test_a_foreign_program_with_its_trampoline_on_shows_python_and_native_frames():
     with service(interpreters.of("3.13"), "-X", "perf") as process:
+        # Functions that are called for the first time while it is recorded have a stub that nobody has seen before.
         capture, hints = capture_of(process.pid, 0.7)
     assert hints == ()
-    hot = {one.function.name if hasattr(one, "function") else one.name: one for one in hottest(profile_of(capture), 30)}
+    hot = {one.name: one for one in hottest(profile_of(capture), 30)}
     assert hot["loop"].self_share > 0.3
     functions = capture.functions
     lines = (PROGRAMS / "python_service.py").read_text().splitlines()
@@ -323,6 +340,8 @@ def test_a_foreign_program_with_its_trampoline_on_shows_python_and_native_frames
     python = ["JSONDecoder.raw_decode", "JSONDecoder.decode", "loads", "Handler.parse", "<module>"]
     assert all(names[-5:] == python for names in scan)
     assert any([frame.name for frame in stack][:2] == ["loop", "in_thread"] for stack in stacks)
+    late = [[frame.name for frame in stack] for stack in stacks if any(frame.name == "late" for frame in stack)]
+    assert late and all(names[-2:] == ["late", "<module>"] for names in late)
 
 
 def test_a_foreign_program_without_it_shows_native_frames_and_a_hint():

@@ -88,7 +88,7 @@ const run = {
     }
     this.panel = new FlamePanel(host, this.model(name));
     this.panel.listeners.push((func) => deepLink.write({ function: func < 0 ? null : this.keyOf(func) }));
-    this.update(this.weights);
+    this.showFunctions();
     for (const one of byId("kinds-key").children) {
       one.hidden = !functions.kind.includes(functions.kinds.indexOf(one.firstChild.classList[1]));
     }
@@ -116,8 +116,14 @@ const run = {
   update(weights) {
     this.weights = weights;
     if (!this.panel) return;
-    const whole = weights.reduce((sum, weight) => sum + weight, 0);
     this.panel.update([weights]);
+    this.showFunctions();
+  },
+
+  /** Table and call tree show what the flame graph does. */
+  showFunctions() {
+    const { weights } = this;
+    const whole = weights.reduce((sum, weight) => sum + weight, 0);
     this.table.show(this.tree.perFunction(weights, this.data.functions.name.length), whole);
     this.calls.show(this.tree, weights, whole);
   },

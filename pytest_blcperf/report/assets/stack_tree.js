@@ -123,15 +123,29 @@ class StackTree {
     return builder.finish(moved, columns);
   }
 
-  /** The tree of the callers, leaves first: `{tree, columns}`. Only `within` (1 a node, or null) is taken. */
-  reversed(columns, within = null) {
+  /**
+   * The tree of the callers, leaves first: `{tree, columns}`.
+   *
+   * A branch below a twenty-thousandth of the whole ends where it is: unlike callees, callers hardly share their paths,
+   * and a hundred thousand stacks would become millions of frames that nobody can see.
+   */
+  reversed(columns) {
+    const weight = new Float64Array(this.size);
+    for (const column of columns) for (let node = 0; node < this.size; node++) weight[node] += column[node];
+    const least = weight.reduce((sum, one) => sum + one, 0) / 20_000;
     const builder = new TreeBuilder();
     const moved = new Int32Array(this.size).fill(-1);
-    for (let leaf = 0; leaf < this.size; leaf++) {
-      if ((within && !within[leaf]) || !columns.some((column) => column[leaf] !== 0)) continue;
-      let place = -1;
-      for (let node = leaf; node >= 0; node = this.parent[node]) place = builder.child(place, this.func[node]);
-      moved[leaf] = place;
+    const above = Int32Array.from({ length: this.size }, (_, node) => node);
+    let active = above.filter((node) => weight[node] > 0);
+    while (active.length) {
+      const sums = new Map();
+      for (const leaf of active) {
+        const place = builder.child(moved[leaf], this.func[above[leaf]]);
+        moved[leaf] = place;
+        above[leaf] = this.parent[above[leaf]];
+        sums.set(place, (sums.get(place) ?? 0) + weight[leaf]);
+      }
+      active = active.filter((leaf) => above[leaf] >= 0 && sums.get(moved[leaf]) >= least);
     }
     return builder.finish(moved, columns);
   }
@@ -168,19 +182,31 @@ class StackTree {
 /** Makes a tree path by path, in any order; an open hash table, because a Map of a million keys takes a second. */
 class TreeBuilder {
   constructor() {
-    this.parent = [];
-    this.func = [];
-    this.grow(1 << 12);
+    this.count = 0;
+    this.parent = new Int32Array(1 << 12);
+    this.func = new Int32Array(1 << 12);
+    this.slots = new Int32Array(1 << 13).fill(-1);
   }
 
-  grow(slots) {
-    this.slots = new Int32Array(slots).fill(-1);
-    for (let node = 0; node < this.parent.length; node++) this.slots[this.find(this.parent[node], this.func[node])] = node;
+  /** Twice the room for nodes, four times as many slots as nodes at most half full. */
+  grow() {
+    for (const name of ["parent", "func"]) {
+      const longer = new Int32Array(this.count * 2);
+      longer.set(this[name]);
+      this[name] = longer;
+    }
+    this.slots = new Int32Array(this.count * 4).fill(-1);
+    for (let node = 0; node < this.count; node++) this.slots[this.find(this.parent[node], this.func[node])] = node;
   }
 
+  /** The slot of a child, or the free one where it belongs. */
   find(parent, func) {
     const mask = this.slots.length - 1;
-    let slot = (Math.imul(parent + 1, 0x9e3779b1) ^ Math.imul(func, 0x85ebca6b)) & mask;
+    // Both numbers mixed well (the finish of MurmurHash3): they are small and rise together.
+    let hash = Math.imul(parent + 1, 0x9e3779b1) + Math.imul(func, 0x85ebca6b);
+    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+    hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+    let slot = (hash ^ (hash >>> 16)) & mask;
     for (;;) {
       const node = this.slots[slot];
       if (node < 0 || (this.parent[node] === parent && this.func[node] === func)) return slot;
@@ -188,14 +214,18 @@ class TreeBuilder {
     }
   }
 
-  /** The node of a function under a node, made when it is new. */
+  /** The node of a function under a node (-1: a root), made when it is new. */
   child(parent, func) {
-    const slot = this.find(parent, func);
+    let slot = this.find(parent, func);
     if (this.slots[slot] >= 0) return this.slots[slot];
-    const node = this.parent.push(parent) - 1;
-    this.func.push(func);
+    if (this.count === this.parent.length) {
+      this.grow();
+      slot = this.find(parent, func);
+    }
+    const node = this.count++;
+    this.parent[node] = parent;
+    this.func[node] = func;
     this.slots[slot] = node;
-    if (node * 2 > this.slots.length) this.grow(this.slots.length * 2);
     return node;
   }
 
@@ -220,7 +250,7 @@ class TreeBuilder {
 
   /** Nodes by level, parent and function, without a comparison sort: child lists filled from the last function on. */
   order() {
-    const count = this.parent.length;
+    const { count } = this;
     const first = new Int32Array(count + 1).fill(-1);
     const next = new Int32Array(count);
     for (const node of this.byFunction()) {
@@ -239,12 +269,13 @@ class TreeBuilder {
 
   /** Nodes by function, last function first (a counting sort). */
   byFunction() {
-    const most = this.func.reduce((high, func) => Math.max(high, func), 0);
+    let most = 0;
+    for (let node = 0; node < this.count; node++) most = Math.max(most, this.func[node]);
     const ends = new Int32Array(most + 2);
-    for (const func of this.func) ends[func + 1]++;
+    for (let node = 0; node < this.count; node++) ends[this.func[node] + 1]++;
     for (let func = 0; func <= most; func++) ends[func + 1] += ends[func];
-    const sorted = new Int32Array(this.func.length);
-    this.func.forEach((func, node) => (sorted[ends[func]++] = node));
+    const sorted = new Int32Array(this.count);
+    for (let node = 0; node < this.count; node++) sorted[ends[this.func[node]]++] = node;
     return sorted.reverse();
   }
 }

@@ -15,12 +15,18 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
 from pytest_blcperf.bench.channel import Channel, ChannelClosed  # noqa: E402
+from pytest_blcperf.bench.job import Job  # noqa: E402
 from pytest_blcperf.bench.target import Target  # noqa: E402
 from pytest_blcperf.capture.functions import Roots  # noqa: E402
 
 DOCUMENT = json.dumps([{"id": number, "values": [number * 1.5] * 20} for number in range(400)])
 exec(
     compile("def made(n):\n    s = 0\n    for i in range(n):\n        s += i * i % 7\n    return s\n", "<made>", "exec")
+)
+
+
+GONE = compile(
+    "def gone(n):\n    s = 0\n    for i in range(n):\n        s += i * i % 7\n    return s\n", "<gone>", "exec"
 )
 
 
@@ -47,6 +53,14 @@ async def coroutine(number):
     return total
 
 
+def vanishing():
+    namespace = {}
+    exec(GONE, namespace)
+    code = namespace["gone"].__code__.replace(co_name="gone")
+    namespace["gone"].__code__ = code
+    return namespace["gone"](20_000)
+
+
 def in_thread():
     Work.loop(20_000)
 
@@ -57,6 +71,7 @@ def everything():
     sum(generate(10_000))
     asyncio.run(coroutine(20_000))
     made(20_000)  # noqa: F821
+    vanishing()
     thread = threading.Thread(target=in_thread)
     thread.start()
     thread.join()
@@ -83,7 +98,7 @@ def forking():
 
 def main():
     channel = Channel(socket.socket(fileno=int(os.environ.pop("PYTHON_SIDE_FD"))))
-    target = Target(globals()[sys.argv[1]], sys.argv[1], Roots.of(str(ROOT)))
+    target = Target(Job(globals()[sys.argv[1]], sys.argv[1]), Roots.of(str(ROOT)))
     channel.send({"op": "ready", "process": os.getpid()})
     try:
         while (request := channel.receive())["op"] != "stop":

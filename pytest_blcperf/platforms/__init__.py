@@ -1,0 +1,1 @@
+"""What CI platforms offer over their APIs: artifacts, comments, labels."""

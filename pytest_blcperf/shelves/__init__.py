@@ -1,0 +1,1 @@
+"""Where runs are kept for other machines: a folder, object storage, a git branch, a platform's artifacts."""

@@ -1,0 +1,135 @@
+"""Captures compared: what changed, what is noise, what is new or gone."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+from capture_samples import Sampled, capture_of
+
+from pytest_blcperf.compare.captures import compare_captures, failures
+from pytest_blcperf.detect import breakdown
+from pytest_blcperf.detect.view import View
+from pytest_blcperf.errors import UsageError
+from pytest_blcperf.model.capture import Capture
+from pytest_blcperf.model.capture_comparison import CaptureComparison
+from pytest_blcperf.report import capture_comparison as report
+
+SCHEMA = Path(__file__).parents[1] / "docs/schemas/blcperf.capture-comparison-1.json"
+
+
+def modes(capture: Capture) -> dict[str, float]:
+    return {part.name: part.time for part in breakdown.by_mode(View(capture))}
+
+
+def server(parse: int = 300, sort: int = 500, extra: str = "", read: int = 100) -> Capture:
+    samples = [
+        Sampled("parse;handle;main", parse),
+        Sampled("sort;handle;main", sort),
+        Sampled("[vfs_read];[__x64_sys_read];read@libc.so.6;main", read),
+    ]
+    if extra:
+        samples.append(Sampled(f"{extra};handle;main", 50))
+    return capture_of(*samples)
+
+
+def compared(base: list[Capture], head: list[Capture]) -> CaptureComparison:
+    return compare_captures(base, head, {"mode": modes})
+
+
+def noisy(generator: random.Random, parse: int = 300) -> Capture:
+    """A capture whose functions vary by a tenth from one to the next."""
+    return server(round(parse * generator.gauss(1, 0.1)), round(500 * generator.gauss(1, 0.1)))
+
+
+def test_one_capture_a_side_knows_the_error_of_counting() -> None:
+    comparison = compared([server()], [server(parse=450, extra="check")])
+    rows = {row.name: row for row in comparison.functions}
+    assert not comparison.between
+    assert comparison.unit == "CPUs"
+    assert rows["parse"].change == pytest.approx(150 / 900)
+    assert rows["parse"].significant
+    assert rows["parse"].low < 150 / 900 < rows["parse"].high
+    assert rows["sort"].change == 0
+    assert not rows["sort"].significant
+    assert rows["check"].state == "new"
+    assert rows["check"].significant
+    assert comparison.total.change == pytest.approx(200 / 900)
+    assert {row.name: row.change for row in comparison.tables["mode"]} == pytest.approx(
+        {"user": 200 / 900, "kernel": 0}
+    )
+
+
+def test_vanished_functions_are_gone() -> None:
+    rows = {row.name: row for row in compared([server(extra="check")], [server()]).functions}
+    assert rows["check"].state == "gone"
+    assert rows["check"].change < 0
+
+
+def test_differences_between_captures_are_not_taken_for_changes() -> None:
+    generator = random.Random(1)
+    false = 0
+    for _ in range(200):
+        base, head = ([noisy(generator) for _ in range(4)] for _ in range(2))
+        comparison = compared(base, head)
+        assert comparison.between
+        false += any(row.significant for row in comparison.functions)
+    assert false <= 200 * 0.05 + 3 * (200 * 0.05 * 0.95) ** 0.5
+
+
+def test_a_change_above_the_differences_is_found() -> None:
+    generator = random.Random(2)
+    found = 0
+    for _ in range(100):
+        base = [noisy(generator) for _ in range(6)]
+        head = [noisy(generator, parse=450) for _ in range(6)]
+        comparison = compared(base, head)
+        found += comparison.functions[0].name == "parse" and comparison.functions[0].significant
+    assert found >= 95
+
+
+def test_failing_takes_size_and_significance() -> None:
+    comparison = compared([server()], [server(parse=390)])
+    assert [row.name for row in failures(comparison, 0.05)] == ["total", "parse"]
+    assert not failures(comparison, 0.11)
+
+
+def test_captures_without_a_clock_are_compared_by_their_parts() -> None:
+    base, head = (replace(one, duration_ns=0, unit="samples") for one in (server(), server(parse=600)))
+    comparison = compared([base], [head])
+    assert comparison.unit == "of the time"
+    assert comparison.total.change == 0
+    assert {row.name for row in comparison.functions if row.significant} >= {"parse", "sort"}
+
+
+def test_functions_without_a_name_are_matched_by_their_code() -> None:
+    def stripped(name: str) -> Capture:
+        capture = server()
+        functions = tuple(
+            replace(one, name=name, fingerprint="c0de") if one.name == "parse" else one for one in capture.functions
+        )
+        return replace(capture, functions=functions)
+
+    rows = compared([stripped("+0x1000")], [stripped("+0x2000")]).functions
+    assert all(not row.state for row in rows)
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(UsageError, match="different events"):
+        compared([server()], [replace(server(), event="cycles", unit="cycles")])
+    with pytest.raises(UsageError, match="has no samples"):
+        compared([server()], [capture_of()])
+
+
+def test_it_is_shown_and_follows_its_schema() -> None:
+    comparison = compared([server()], [server(parse=450, extra="check")])
+    lines = report.render(comparison)
+    assert any(line.startswith("parse") and "+16.7 %" in line for line in lines)
+    assert any("give folders" in line for line in lines)
+    assert not any(line.startswith("sort") for line in lines)
+    data = json.loads(json.dumps(report.as_data(comparison), allow_nan=False))
+    jsonschema.validate(data, json.loads(SCHEMA.read_text(encoding="utf-8")))
