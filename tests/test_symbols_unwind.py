@@ -7,7 +7,7 @@ from cfi_sections import sleb
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.capture import ObjectFile
 from pytest_blcperf.model.recording import MODE_KERNEL, MODE_USER, REGISTERS, Mapping, SampleBatch
-from pytest_blcperf.symbols import unwind
+from pytest_blcperf.symbols import unwind, unwind_history
 from pytest_blcperf.symbols.address_space import AddressSpaces, MappedCode
 from pytest_blcperf.symbols.objects import ANONYMOUS_KIND, CodeObject
 from pytest_blcperf.symbols.unwind import AS_RECORDED, BROKEN, COMPLETE, NO_TABLE, NO_USER_STACK, TOO_DEEP, TRUNCATED
@@ -329,6 +329,17 @@ def test_mappings_that_come_later_are_taken_in():
     assert world.unwind(sample) == [([function(0)], NO_TABLE)]
     frames.renew(AddressSpaces(mappings), code)
     assert world.unwind(sample) == [([function(0), function(1)], COMPLETE)]
+
+
+def test_registers_that_lead_from_expression_to_expression_end(monkeypatch):
+    """Each frame's rbx is asked for by two expressions of the next one: without a limit, 2 to the power of the depth."""
+    monkeypatch.setattr(unwind_history, "MAX_LOOKS", 500)
+    both = b"\x73\x00\x73\x00\x22"  # rbx + rbx
+    endless = Frame((BY_EXPRESSION, 1), frame((7, 8), r3=(VALUE_EXPRESSION, 0)).registers)
+    world = World(endless, expressions=(both, b"\x73\x00\x73\x00\x1c\x77\x08\x22\x22"))
+    addresses, end = world.unwind(Sample(function(0), [function(0)] * 1000))[0]
+    assert end == TRUNCATED
+    assert len(addresses) < 1000
 
 
 def test_no_samples():

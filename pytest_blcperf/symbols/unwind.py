@@ -20,7 +20,7 @@ from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.recording import MODE_KERNEL, SampleBatch
 from pytest_blcperf.symbols.address_space import AddressSpaces, MappedCode
 from pytest_blcperf.symbols.unwind_frames import NO_RULE, NOWHERE, Frames, Tables
-from pytest_blcperf.symbols.unwind_history import WORD, At, History, Memory, Step
+from pytest_blcperf.symbols.unwind_history import MAX_LOOKS, WORD, At, History, Memory, Step
 from pytest_blcperf.symbols.unwind_machine import MACHINES, Machine
 from pytest_blcperf.symbols.unwind_table import OFFSET, SAME, UNDEFINED, UnwindRules
 
@@ -95,6 +95,7 @@ class Unwinder:
             sample = np.arange(first, min(first + CHUNK, len(batch)))
             unwound = self._unwound(batch, sample)
             if inspect is not None:
+                unwound.history.looks_left = MAX_LOOKS
                 inspect(unwound)
             parts.append(_chains(batch, sample, unwound, self.frames))
         return _concatenated(parts)

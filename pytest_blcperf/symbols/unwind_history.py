@@ -28,6 +28,10 @@ Bytes = npt.NDArray[np.uint8]
 WORD = 8
 MAX_NESTED = 16
 """Expressions that ask for registers of frames which expressions give: one for each signal handler within another."""
+MAX_LOOKS = 200_000
+"""Frames that are looked at for where registers were kept, for all samples of a history together: seconds. Some
+thousands are usual; expressions that ask for registers of frames with expressions could ask without end.
+"""
 
 
 class Memory:
@@ -101,6 +105,7 @@ class History:
         self.memory = memory
         self.rules = rules
         self.steps: list[Step] = []
+        self.looks_left = MAX_LOOKS
         self.registers = registers
 
     def register(self, number: int, at: At) -> Values:
@@ -147,6 +152,10 @@ class History:
         known = np.ones(len(at.row), np.bool_)
         left = np.arange(len(at.row))
         for depth in range(at.depth - 1, -1, -1):
+            self.looks_left -= 1
+            if self.looks_left < 0:
+                known[left] = False
+                break
             step, place = self._step(At(at.row[left], depth))
             said = self.rules.how[step.rule[place], number] != SAME
             here, left = left[said], left[~said]
