@@ -66,7 +66,7 @@ NAMES = st.builds(executed, st.integers(1, 3), SMALL)
 FORKS = st.builds(forked, st.integers(1, 3), st.integers(1, 3), SMALL)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(MAPPINGS, max_size=8), st.lists(NAMES, max_size=2), st.lists(FORKS, max_size=3))
 def test_every_place_and_time_is_what_a_replay_says(mappings, names, forks):
     spaces = AddressSpaces(mappings, names, forks)
@@ -76,7 +76,7 @@ def test_every_place_and_time_is_what_a_replay_says(mappings, names, forks):
     assert found.tolist() == [replayed((mappings, names, forks), *row) for row in rows]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(MAPPINGS, max_size=8), st.lists(NAMES, max_size=2), st.lists(FORKS, max_size=3))
 def test_one_layout_is_one_set_of_mappings(mappings, names, forks):
     spaces = AddressSpaces(mappings, names, forks)

@@ -274,7 +274,7 @@ def test_limits_end_in_what_was_read_so_far(monkeypatch):
         monkeypatch.undo()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_sections_are_read_without_a_crash(data):
     section = Section(debug=data.draw(st.booleans()))

@@ -97,8 +97,14 @@ def _difference(recorded, key, ours, theirs):
     end = recorded.ends[key]
     if ours == theirs:
         return "broken" if end == unwind.BROKEN else "same"
+    if end == unwind.BROKEN and theirs[:-1] == ours:
+        # perf prints the address outside every mapping.
+        return "broken"
     if end == unwind.TRUNCATED and (theirs[:-1] == ours or theirs == [*ours[:-1], NOT_AN_ADDRESS]):
         # perf does not read the last word of the copy, and prints one frame more for what it could not read.
+        return "cut"
+    if end == unwind.TRUNCATED and len(recorded.ours[key]) == 1 and theirs == recorded.kernel[key]:
+        # Nothing of the stack could be copied (it was swapped out, or was being taken away): perf then prints no user frame.
         return "cut"
     if _pops(recorded, key) and len(ours) > 2 and theirs[:2] == ours[:2]:
         return "perf lost a popped register"
@@ -119,8 +125,11 @@ def check(found, most_cut=0.0):
     number = sum(found.values())
     assert number > 50, found
     cut, lost = found.pop("cut", 0), found.pop("perf lost a popped register", 0)
-    assert found == {"same": number - cut - lost}
-    assert cut <= most_cut * number
+    broken = found.pop("broken", 0)
+    assert found == {"same": number - cut - lost - broken}
+    assert cut <= most_cut * number + 1
+    # While libgcc installs the registers of a handler of exceptions, its frame holds those already.
+    assert broken <= 0.05 * number + 1
     assert lost <= 0.02 * number + 1
 
 
@@ -176,7 +185,7 @@ def test_kernel_frames_stand_before_the_users(tmp_path):
     found, recorded = compared(tmp_path / "perf.data")
     if not any(recorded.kernel.values()):
         pytest.skip("the kernel may not be sampled (sudo sysctl kernel.perf_event_paranoid=1)")
-    check(found)
+    check(found, most_cut=0.02)
 
 
 def test_code_without_tables_is_passed_by_its_frame_pointers(tmp_path):
