@@ -24,7 +24,7 @@ from pytest_blcperf.errors import PermissionDenied
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.target import distribution
 
-REPEAT = 4
+REPEAT = 6
 """Counted this often in a launch, each time with another heap; what differs is what the program does differently."""
 
 WARM_UP_ITERATIONS = 20
