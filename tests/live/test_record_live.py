@@ -53,6 +53,21 @@ def blcperf(
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120, **options)
 
 
+def wait_until_recording(process: subprocess.Popen[str]) -> None:
+    """Until the profiler has its events open."""
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        for entry in Path(f"/proc/{process.pid}/fd").iterdir():
+            try:
+                if "perf_event" in str(entry.readlink()):
+                    time.sleep(0.5)
+                    return
+            except OSError:
+                continue
+        time.sleep(0.05)
+    raise AssertionError("the profiler opened no event")
+
+
 def analysis(*arguments: str, folder: Path) -> dict[str, Any]:
     """The one analysis that a recording prints as JSON."""
     done = blcperf("record", "--json", *arguments, folder=folder)
@@ -148,7 +163,7 @@ def test_what_was_captured_before_an_interrupt_is_kept(
 ) -> None:
     command = [sys.executable, "-m", "pytest_blcperf", "record", "--quiet", "--pid", str(busy.pid), "--duration", "60s"]
     recording = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    time.sleep(3)
+    wait_until_recording(recording)
     recording.send_signal(number)
     output, _ = recording.communicate(timeout=60)
     assert recording.returncode == 130
@@ -158,7 +173,7 @@ def test_what_was_captured_before_an_interrupt_is_kept(
 def test_a_target_that_dies_ends_the_window_and_keeps_it(busy: subprocess.Popen[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest_blcperf", "record", "--quiet", "--pid", str(busy.pid), "--duration", "60s"]
     recording = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
+    wait_until_recording(recording)
     busy.kill()
     busy.wait()
     output, complaint = recording.communicate(timeout=60)
