@@ -19,7 +19,6 @@ demo: $(STAMP) ## see the gate fail a planted slowdown and pass harmless changes
 	$(BIN)/python scripts/demo.py
 
 test: $(STAMP) ## run the tests, then the lint
-	@if [ -n "$$CI" ]; then sh scripts/servers.sh || true; fi
 	@sh scripts/ci-tools.sh .tools/gitlab
 	$(BIN)/python -m pytest
 	@$(MAKE) --no-print-directory lint

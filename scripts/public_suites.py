@@ -142,7 +142,9 @@ def run(suite: Suite) -> Result:
     python = environment(suite)
     folder = archive(suite, python)
     result = Result(suite)
-    quiet = ("--benchmark-disable",) if suite.peer == BENCHMARK else ()
+    quiet = ["--benchmark-disable"] if suite.peer == BENCHMARK else []
+    # Which lines are covered depends on chance in some of them.
+    quiet += ["--no-cov"] if "pytest-cov" in suite.requirements else []
     without = session(suite, python, folder, "without", "-p", "no:blcperf", *quiet)
     beside = session(suite, python, folder, "beside", *quiet)
     # Without the plugin it was written for, a suite has no outcomes of its own to keep.

@@ -17,6 +17,7 @@ from types import ModuleType
 import pytest
 
 from pytest_blcperf.bench.harvest import merge_counts
+from pytest_blcperf.bench.job import Job
 from pytest_blcperf.bench.target import Target
 from pytest_blcperf.capture.c_functions import BUILTIN, CFunction
 from pytest_blcperf.capture.call_counts import CallCounts, count_calls
@@ -413,7 +414,7 @@ def test_names_of_c_functions_hold_the_module_and_files_no_interpreter():
 
 
 def test_a_target_counts_both_kinds_twice_and_names_them():
-    data = Target(call_c, "call_c", Roots.of(str(Path(__file__).parents[1]))).answer({"op": "count", "repeat": 2})
+    data = Target(Job(call_c, "call_c"), Roots.of(str(Path(__file__).parents[1]))).answer({"op": "count", "repeat": 2})
     counts = merge_counts([json.loads(json.dumps(data))])
     assert counts is not None
     assert counts.deterministic

@@ -96,8 +96,8 @@ def test_the_timer_can_be_asked_for():
 
 
 def test_unknown_backends_are_usage_errors():
-    with pytest.raises(UsageError, match="'py-spy'"):
-        probe.choose("py-spy", 1000)
+    with pytest.raises(UsageError, match="'austin'"):
+        probe.choose("austin", 1000)
     with pytest.raises(UsageError, match="'auto'"):
         probe.open_sampler("auto", 1000)
 

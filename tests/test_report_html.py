@@ -166,7 +166,7 @@ def test_five_thousand_stacks_take_less_than_two_megabytes() -> None:
 
 def test_the_gate_writes_the_page_with_sources_and_graphs(tmp_path: Path) -> None:
     repo = src_repo(tmp_path / "repo").write({"src/lib/core.py": slower()}).commit()
-    run_gate(repo, f"--blcperf-html={tmp_path / 'page.html'}", "--blcperf-gate=off")
+    run_gate(repo, f"--blcperf-html={tmp_path / 'page.html'}", "--blcperf-gate=off", "--blcperf-profile-window=300ms")
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "src/lib/core.py" in page.text
     assert "value = value + 0" in page.text, "the source of the changed function"

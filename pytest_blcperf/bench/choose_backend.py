@@ -65,6 +65,11 @@ def choose_backend(
 
 def _tried(backend: str, rate: int, interpreters: Sequence[Interpreter]) -> BackendChoice:
     """Raises the reason when it does not work for one of them."""
+    if backend in (BYTECODE, TRAMPOLINE):
+        # A calibration is remembered, the kernel's permission is not: a container shares the one and lacks the other.
+        refusal = probe.perf_refusal(rate)
+        if refusal is not None:
+            raise refusal
     tools = {}
     reasons: dict[str, None] = {}
     for interpreter in interpreters:

@@ -24,15 +24,15 @@ from pytest_blcperf.errors import PermissionDenied
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.target import distribution
 
-REPEAT = 4
+REPEAT = 6
 """Counted this often in a launch, each time with another heap; what differs is what the program does differently."""
 
 WARM_UP_ITERATIONS = 20
 """Enough for CPython to specialise the bytecode, which it does after a few runs."""
 WARM_UP_SECONDS = 5.0
-DUMP_NS = 3e9
+DUMP_NS = 1e9
 """Aimed-at length of what is counted at a time."""
-MAX_ITERATIONS = 20
+MAX_ITERATIONS = 5
 SLOWDOWN = 12.0
 """Counting against running under valgrind without counting, at most; measured in docs/performance.md."""
 

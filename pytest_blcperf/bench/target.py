@@ -261,18 +261,30 @@ class Target:
         return counter.count(run, run_iterations.__code__, int(request["iterations"]), int(request["repeat"]))
 
     def _instructions(self, counter: InstructionCounter, iterations: int) -> int:
+        """As `_round`, but counted; gives how often the counter was started."""
         job = self._job
-        if job.setup is None or not iterations:
+        if job.setup is not None and iterations:
+            return self._instructions_with_setup(counter, iterations)
+        if job.before_round is not None:
+            job.before_round()
+        with _collector_off(job.disable_gc):
             counter.start()
             run_iterations(job.call, iterations)
             counter.stop()
-            return 1
+        if job.after_round is not None:
+            job.after_round()
+        return 1
+
+    def _instructions_with_setup(self, counter: InstructionCounter, iterations: int) -> int:
+        job = self._job
+        assert job.setup is not None
         for _ in repeat(None, iterations):
             args, kwargs = job.setup()
             call = partial(job.call, *args, **kwargs)
-            counter.start()
-            run_iterations(call, 1)
-            counter.stop()
+            with _collector_off(job.disable_gc):
+                counter.start()
+                run_iterations(call, 1)
+                counter.stop()
             if job.teardown is not None:
                 job.teardown(*args, **kwargs)
         return iterations

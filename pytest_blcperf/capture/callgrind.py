@@ -28,8 +28,8 @@ OUTPUT = "out"
 CONTEXT = 100
 """Callers that callgrind tells apart: with the trampoline a Python call is five native ones, so 20 of Python."""
 
-_BLOCKS = (100, 400)
-_BLOCK = (16, 6000)
+_SMALL, _LARGE = ((2000, 8000), (2, 480)), ((100, 400), (500, 6000))
+"""How many blocks of how many bytes are made, a random half of which is kept."""
 
 _CODE = {
     # mov %rdi,%rax; mov %rsi,%rdx; rol $3, $13, $61, $51,%rdi; xchg %rbx,%rbx; mov %rdx,%rax; ret
@@ -80,15 +80,15 @@ class Valgrind:
 class InstructionCounter:
     """Counts the instructions between `start` and `stop`, into dumps in the folder that the environment names.
 
-    Each dump is made with another heap around it. What a program executes depends on that: by 3.7 % it differed between
-    two sides with the same code, where each would have repeated its own number for ever.
+    Each dump is made with another heap around it, for what a program executes depends on that: pools that are emptied
+    and filled in every iteration made 6 % of one benchmark, and each process would repeat its own number for ever.
     """
 
     def __init__(self, roots: Roots) -> None:
         self._valgrind = Valgrind()
         self._roots = roots
         self._folder = Path(os.environ[FOLDER_VARIABLE])
-        self._ballast: list[bytearray] = []
+        self._ballast: list[bytes] = []
 
     def start(self) -> None:
         """Count from here."""
@@ -131,10 +131,15 @@ class InstructionCounter:
         return {"name": name, "windows": windows}
 
     def _shake(self) -> None:
-        """Leave other holes in the heap: where a list can grow in place, and where it must be copied, is up to them."""
-        blocks = [bytearray(random.randrange(*_BLOCK)) for _ in range(random.randrange(*_BLOCKS))]
-        random.shuffle(blocks)
-        self._ballast = blocks[: len(blocks) // 2]
+        """Leave other holes in the heap: where a list can grow in place, and which pool has room, is up to them.
+
+        Small blocks are for the pools of Python's own allocator (up to 512 bytes), large ones for the C library's.
+        """
+        self._ballast.clear()
+        for number, size in (_SMALL, _LARGE):
+            blocks = [bytes(random.randrange(*size)) for _ in range(random.randrange(*number))]
+            random.shuffle(blocks)
+            self._ballast += blocks[: len(blocks) // 2]
 
     def _outputs(self) -> set[str]:
         return {path.name for path in self._folder.iterdir() if path.name.startswith(OUTPUT)}

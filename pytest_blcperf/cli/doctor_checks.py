@@ -38,16 +38,17 @@ def python() -> Capability:
 def profiling() -> Capability:
     """Which backend can sample this very process."""
     from pytest_blcperf.bench.choose_backend import Interpreter, choose_backend
-    from pytest_blcperf.capture.backends import TIMER
+    from pytest_blcperf.capture.backends import BYTECODE, PERF_SIGNAL, TIMER, TRAMPOLINE
 
     reason = "profiles: which function got dearer"
     try:
         choice = choose_backend("auto", 1000, [Interpreter((sys.executable,), tuple(sys.path))])
     except BlcperfError as error:
         return check("profiling", MISSING, error.message, reason, error.hint)
-    if choice.backend != TIMER:
+    if choice.backend in (BYTECODE, TRAMPOLINE, PERF_SIGNAL):
         return check("profiling", OK, f"{choice.backend}: {choice.reason}", reason)
-    detail = f"only the timer, which knows total time but no self time: {choice.reason}"
+    what = "only the timer, which knows total time but no self time"
+    detail = f"{what if choice.backend == TIMER else choice.backend}: {choice.reason}"
     return check("profiling", LIMITED, detail, reason, _perf_mend())
 
 

@@ -164,6 +164,11 @@ def main() -> None:
                     sys.exit(f"{name}: not counted: {one['measured'] and one['measured']['warnings']}")
                 whole.setdefault(name, []).append(one["instructions"]["ratio"]["log_ratio"])
                 verdicts[f"{name}: {one['outcome']}, {one['evidence']}"] += 1
+                verdicts.update(
+                    f"{name}: {each['name']} {each['kind']} {each['outcome']}"
+                    for each in one["functions"]
+                    if each["outcome"] in ("regressed", "improved")
+                )
                 logs = [each["ratio"]["log_ratio"] for each in one["functions"] if each["unit"] == "instructions"]
                 functions += logs
                 print(number, name, f"{whole[name][-1]:+.4%}", *(f"{log:+.4%}" for log in logs), flush=True)

@@ -35,6 +35,7 @@ def valgrind() -> None:
 
 PROGRAM = """
 import json, sys
+from pytest_blcperf.bench.job import Job
 from pytest_blcperf.bench.target import Target
 from pytest_blcperf.capture.functions import Roots
 
@@ -57,7 +58,7 @@ def prepare():
     return (), {}
 
 setup = prepare if "setup" in sys.argv else None
-target = Target(work, "work", Roots.of("/nowhere"), setup)
+target = Target(Job(work, "work", setup), Roots.of("/nowhere"))
 for _ in range(20):
     target.answer({"op": "round", "iterations": 1})
 answer = target.answer({"op": "instructions", "iterations": 5, "repeat": 2})

@@ -37,8 +37,8 @@ pytestmark = [
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of `programs/`, compiled."""
     folder = tmp_path_factory.mktemp("programs")
-    for source in PROGRAMS.glob("*.c"):
-        command = ["gcc", "-O2", "-pthread", "-o", str(folder / source.stem), str(source)]
+    for name in ("spinning", "convoy", "allocating", "calling", "computing"):
+        command = ["gcc", "-O2", "-pthread", "-o", str(folder / name), str(PROGRAMS / f"{name}.c")]
         subprocess.run(command, check=True)
     folder.chmod(0o755)
     folder.parent.chmod(0o755)
@@ -51,6 +51,21 @@ def blcperf(
     """The command, as a script calls it."""
     command = [python, "-m", "pytest_blcperf", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120, **options)
+
+
+def wait_until_recording(process: subprocess.Popen[str]) -> None:
+    """Until the profiler has its events open."""
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        for entry in Path(f"/proc/{process.pid}/fd").iterdir():
+            try:
+                if "perf_event" in str(entry.readlink()):
+                    time.sleep(0.5)
+                    return
+            except OSError:
+                continue
+        time.sleep(0.05)
+    raise AssertionError("the profiler opened no event")
 
 
 def analysis(*arguments: str, folder: Path) -> dict[str, Any]:
@@ -148,7 +163,7 @@ def test_what_was_captured_before_an_interrupt_is_kept(
 ) -> None:
     command = [sys.executable, "-m", "pytest_blcperf", "record", "--quiet", "--pid", str(busy.pid), "--duration", "60s"]
     recording = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    time.sleep(3)
+    wait_until_recording(recording)
     recording.send_signal(number)
     output, _ = recording.communicate(timeout=60)
     assert recording.returncode == 130
@@ -158,7 +173,7 @@ def test_what_was_captured_before_an_interrupt_is_kept(
 def test_a_target_that_dies_ends_the_window_and_keeps_it(busy: subprocess.Popen[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest_blcperf", "record", "--quiet", "--pid", str(busy.pid), "--duration", "60s"]
     recording = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
+    wait_until_recording(recording)
     busy.kill()
     busy.wait()
     output, complaint = recording.communicate(timeout=60)
