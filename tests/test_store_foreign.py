@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pytest_blcperf.model.recording import MODE_KERNEL, MODE_USER
 from pytest_blcperf.store import pprof as writer
 from pytest_blcperf.store.foreign import opening
 
+PY_SPY = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 FUZZ = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -107,7 +109,7 @@ def test_the_firefox_profilers_format(tmp_path: Path) -> None:
     assert capture.mode.tolist() == [MODE_USER, MODE_USER, MODE_KERNEL]
 
 
-@pytest.mark.skipif(shutil.which("py-spy") is None, reason="py-spy is not installed: pip install py-spy")
+@pytest.mark.skipif(PY_SPY is None, reason="py-spy is not installed: pip install py-spy")
 @pytest.mark.parametrize("format", ["raw", "speedscope"])
 def test_what_py_spy_records_is_read(tmp_path: Path, format: str) -> None:
     script = tmp_path / "busy.py"
@@ -115,7 +117,7 @@ def test_what_py_spy_records_is_read(tmp_path: Path, format: str) -> None:
         "import time\ndef busy():\n    end = time.time() + 1\n    while time.time() < end:\n        pass\nbusy()\n"
     )
     output = tmp_path / "out"
-    command = ["py-spy", "record", "--format", format, "--output", str(output), "--", sys.executable, str(script)]
+    command = [str(PY_SPY), "record", "--format", format, "--output", str(output), "--", sys.executable, str(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"py-spy cannot record here: {done.stderr[-200:]}")
