@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -430,6 +431,15 @@ JUNK = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=6,
 )
+
+
+def test_names_of_a_stranger_are_escaped_in_errors(tmp_path: Path) -> None:
+    parts = members(SAMPLE.read_bytes())
+    trees = {name: json.loads(parts[name]) for name in ("run.json", PROFILE)}
+    trees["run.json"]["environment"]["packages"] = {"\x1b[31m\n": None}
+    (tmp_path / "x.blcperf").write_bytes(spoilt(trees))
+    with pytest.raises(BaselineError, match=re.escape(r"environment.packages.'\x1b[31m\n': expected a string")):
+        run_file.read(tmp_path / "x.blcperf")
 
 
 @FUZZ

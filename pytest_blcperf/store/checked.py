@@ -116,8 +116,9 @@ class Fields:
         self.where = where
 
     def place(self, key: str) -> str:
-        """How messages call a member."""
-        return f"{self.where}.{key}" if self.where else key
+        """How messages call a member; tables are keyed by what a stranger wrote."""
+        name = key if key.isprintable() and len(key) <= 60 else show(key)
+        return f"{self.where}.{name}" if self.where else name
 
     def get(self, key: str) -> Any:
         """The raw value."""
