@@ -21,7 +21,7 @@ class FixtureAlreadyUsed(RuntimeError):
 
 
 class MeasuringCalls:
-    """`benchmark(f, *args, **kwargs)`, `benchmark.pedantic(…)` and `await benchmark.aio(f)`, once in a test.
+    """`benchmark(f, *args, **kwargs)` and `benchmark.pedantic(…)`, once in a test.
 
     A mixin: `BenchmarkFixture` below is the fixture where pytest-benchmark is absent; where it is installed, a subclass
     of its own fixture takes these methods (see `compat_benchmark.py`). `_mode` is the name both use.

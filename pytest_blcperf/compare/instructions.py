@@ -14,7 +14,7 @@ from pytest_blcperf.model.run import LOOK, Benchmark, Launch, Round
 
 BENCHMARK_ERROR = 0.0015
 """SD of the log ratio of a benchmark's instructions when nothing changed that it runs: memory lies elsewhere, so
-dictionaries of objects collide otherwise. Measured by tests/accuracy/instruction_error.py, rounded up."""
+dictionaries of objects collide otherwise. From few pairs; docs/accuracy.md has those that did not keep within it."""
 FUNCTION_ERROR = 0.004
 """The same of one function's."""
 MANY = 30
