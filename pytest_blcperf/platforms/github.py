@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.platforms import zipped
-from pytest_blcperf.platforms.http import Client
+from pytest_blcperf.platforms.http import Client, positive
 from pytest_blcperf.report.text import clean
 
 API = "https://api.github.com"
@@ -78,13 +78,13 @@ class GitHub:
             owner = run.get("head_repository")
             same = isinstance(owner, dict) and owner.get("full_name") == self.repository
             if same and run.get("event") == "push" and run.get("head_branch") == branch:
-                yield WorkflowRun(_number(run, "id"), _commit(run.get("head_sha")))
+                yield WorkflowRun(positive(run, "id"), _commit(run.get("head_sha")))
 
     def artifacts(self, run: int) -> Iterator[Artifact]:
         """The artifacts of a run that have not expired."""
         for one in self._client.pages(f"{self._path}/actions/runs/{run:d}/artifacts", "artifacts"):
             if not one.get("expired"):
-                yield Artifact(_number(one, "id"), str(one.get("name")))
+                yield Artifact(positive(one, "id"), str(one.get("name")))
 
     def download(self, artifact: Artifact) -> bytes:
         """The artifact's zip archive."""
@@ -114,7 +114,7 @@ class GitHub:
         for one in self._client.pages(f"{self._path}/issues/{number:d}/comments"):
             user = one.get("user")
             login = str(user.get("login")) if isinstance(user, dict) else ""
-            yield Comment(_number(one, "id"), login, str(one.get("body") or ""))
+            yield Comment(positive(one, "id"), login, str(one.get("body") or ""))
 
     def comment(self, number: int, body: str) -> None:
         """Adds a comment to a pull request."""
@@ -123,11 +123,6 @@ class GitHub:
     def replace_comment(self, comment: Comment, body: str) -> None:
         """Gives a comment another text."""
         self._client.send("PATCH", f"{self._path}/issues/comments/{comment.id:d}", {"body": body})
-
-
-def _number(data: Mapping[str, Any], key: str) -> int:
-    value = data.get(key)
-    return value if type(value) is int and value > 0 else 0
 
 
 def _commit(value: Any) -> str:

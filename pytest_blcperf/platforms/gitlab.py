@@ -7,12 +7,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.platforms import zipped
-from pytest_blcperf.platforms.http import Client
+from pytest_blcperf.platforms.http import Client, positive
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -60,14 +59,14 @@ class GitLab:
         for one in self._client.pages(f"{self._path}/pipelines", ref=branch, source="push", scope="finished"):
             commit = one.get("sha")
             if one.get("ref") == branch and isinstance(commit, str) and _COMMIT.fullmatch(commit):
-                yield Pipeline(_number(one), commit)
+                yield Pipeline(positive(one, "id"), commit)
 
     def jobs_with_artifacts(self, pipeline: int, job: str) -> Iterator[int]:
         """The jobs of that name (or of that name in a matrix, `name: [3.12]`) which have an artifact archive."""
         for one in self._client.pages(f"{self._path}/pipelines/{pipeline:d}/jobs"):
             name = str(one.get("name"))
             if (name == job or name.startswith(job + ":")) and one.get("artifacts_file"):
-                yield _number(one)
+                yield positive(one, "id")
 
     def download(self, job: int) -> bytes:
         """The zip archive of a job's artifacts."""
@@ -76,7 +75,7 @@ class GitLab:
     def me(self) -> int:
         """The number of the user that the token stands for."""
         found = self._client.get("/user")
-        return _number(found) if isinstance(found, dict) else 0
+        return positive(found, "id") if isinstance(found, dict) else 0
 
     def merge_request_head(self, number: int) -> str:
         """The commit a merge request's branch is at."""
@@ -88,8 +87,8 @@ class GitLab:
         """The notes of a merge request."""
         for one in self._client.pages(f"{self._path}/merge_requests/{number:d}/notes", sort="asc"):
             author = one.get("author")
-            who = _number(author) if isinstance(author, dict) else 0
-            yield Note(_number(one), who, str(one.get("body") or ""))
+            who = positive(author, "id") if isinstance(author, dict) else 0
+            yield Note(positive(one, "id"), who, str(one.get("body") or ""))
 
     def note(self, number: int, body: str) -> None:
         """Adds a note to a merge request."""
@@ -98,8 +97,3 @@ class GitLab:
     def replace_note(self, number: int, note: Note, body: str) -> None:
         """Gives a note another text."""
         self._client.send("PUT", f"{self._path}/merge_requests/{number:d}/notes/{note.id:d}", {"body": body})
-
-
-def _number(data: Mapping[str, Any]) -> int:
-    value = data.get("id")
-    return value if type(value) is int and value > 0 else 0

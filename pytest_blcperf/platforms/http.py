@@ -163,6 +163,12 @@ def _message(answer: requests.Response) -> str:
     return clean(str(found or answer.reason), 200)
 
 
+def positive(data: Mapping[str, Any], key: str) -> int:
+    """A member of an answer that is a positive whole number, such as an id; 0 when it is anything else."""
+    value = data.get(key)
+    return value if type(value) is int and value > 0 else 0
+
+
 def _bounded(answer: requests.Response, limit: int) -> bytes:
     """The body, at most `limit` bytes, unpacked where it came compressed."""
     import requests

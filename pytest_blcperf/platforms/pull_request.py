@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.platforms.github import GitHub
+from pytest_blcperf.platforms.http import positive
 from pytest_blcperf.report.text import clean
 
 
@@ -56,9 +57,9 @@ def find(run: TriggeringRun, github: GitHub) -> Found:
 
     A pull request that has moved on since gets no comment about what it was. Raises PlatformError.
     """
-    pulls = [one for one in github.open_pulls(run.repository, run.branch) if _number(one)]
+    pulls = [one for one in github.open_pulls(run.repository, run.branch) if positive(one, "number")]
     same = [one for one in pulls if _is_head(one, run) and _base_repository(one) == github.repository]
-    numbers = {_number(one) for one in same}
+    numbers = {positive(one, "number") for one in same}
     if len(numbers) > 1:
         numbers &= run.numbers
     if len(numbers) == 1:
@@ -68,11 +69,6 @@ def find(run: TriggeringRun, github: GitHub) -> Found:
     if pulls:
         return Found(None, f"the pull request's head is no longer {run.commit[:9]}")
     return Found(None, f"no open pull request has the head {run.commit[:9]}")
-
-
-def _number(pull: Mapping[str, Any]) -> int:
-    value = pull.get("number")
-    return value if type(value) is int and value > 0 else 0
 
 
 def _is_head(pull: Mapping[str, Any], run: TriggeringRun) -> bool:
