@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_blcperf import __version__
 from pytest_blcperf.cli import common
 from pytest_blcperf.errors import ExitCode
+from pytest_blcperf.store.checked import sound
 from pytest_blcperf.target.capabilities import LIMITED, MISSING, OK, Capability
 from pytest_blcperf.target.capabilities_remedies import HERE
 
@@ -128,21 +129,21 @@ def _target_data(target: TargetFacts, about: Iterable[Capability]) -> dict[str, 
     python = target.python
     return {
         "pid": target.pid,
-        "name": _text(target.name),
+        "name": sound(target.name),
         "uid": target.uid,
         "threads": target.threads,
         "can_be_profiled": target.can_be_profiled,
         "probes": [_probe_data(one) for one in about],
         "objects": [
             {
-                "path": _text(one.path),
+                "path": sound(one.path),
                 "build_id": one.build_id,
                 "symbols": one.symbols,
                 "mini_symbols": one.mini_symbols,
-                "debug_file": _text(one.debug_file),
+                "debug_file": sound(one.debug_file),
                 "unwind_tables": one.unwind_tables,
                 "frame_pointers": one.frame_pointers,
-                "problem": _text(one.problem),
+                "problem": sound(one.problem),
             }
             for one in target.objects
         ],
@@ -159,18 +160,13 @@ def _target_data(target: TargetFacts, about: Iterable[Capability]) -> dict[str, 
 
 def _probe_data(one: Capability) -> dict[str, Any]:
     return {
-        "name": _text(one.name),
+        "name": sound(one.name),
         "state": one.state,
-        "detail": _text(one.detail),
+        "detail": sound(one.detail),
         "needed_for": one.needed_for,
-        "mend": _text(one.remedies[0].command) if one.remedies else "",
-        "remedies": [{"where": remedy.where, "command": _text(remedy.command)} for remedy in one.remedies],
+        "mend": sound(one.remedies[0].command) if one.remedies else "",
+        "remedies": [{"where": remedy.where, "command": sound(remedy.command)} for remedy in one.remedies],
     }
-
-
-def _text(text: str) -> str:
-    """The text without lone surrogates, which strict JSON readers reject; paths of processes may have them."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _print(probes: list[Capability], about: Iterable[Capability], target: TargetFacts | None, *, quiet: bool) -> None:
