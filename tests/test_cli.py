@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from types import SimpleNamespace
 import capture_pages
 import numpy as np
 import pytest
+from commands import Command, command
 from formats.make_capture_1 import SAMPLE as CAPTURES
 from formats.make_run_1 import SAMPLE, sample_run
 from gitrepo import GitRepo
@@ -31,7 +31,6 @@ from pytest_blcperf.report.text import cells
 from pytest_blcperf.store import baselines, capture_file, run_file
 
 ROOT = Path(__file__).parents[1]
-Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -51,11 +50,7 @@ def blcperf(project: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs the command in the project: (exit code, standard output, standard error)."""
     assert project == Path.cwd()
 
-    def run(*argv: str) -> tuple[int, str, str]:
-        code = cli.main(list(argv))
-        return (int(code), *capsys.readouterr())
-
-    return run
+    return command(capsys)
 
 
 def complaint(error: str) -> str:

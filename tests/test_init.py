@@ -6,19 +6,17 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import Command, command
 from gitrepo import GitRepo
 
-from pytest_blcperf import cli
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.scaffold.project import Project, look, package_manager, python_versions
 from pytest_blcperf.scaffold.render import PLATFORMS, render
 
-Command = Callable[..., tuple[int, str, str]]
 BENCHMARK = "def test_one(benchmark):\n    benchmark(int)\n"
 
 
@@ -31,11 +29,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitRepo:
 
 @pytest.fixture
 def blcperf(capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*argv: str) -> tuple[int, str, str]:
-        code = cli.main(list(argv))
-        return (int(code), *capsys.readouterr())
-
-    return run
+    return command(capsys)
 
 
 # ---- what a project is like

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Command, command
 from formats.make_run_1 import sample_run
 from gitrepo import GitRepo
 from platform_server import Platform, Reply, Request, serving
 
-from pytest_blcperf import cli
 from pytest_blcperf.bench.interpreter import facts_of
 from pytest_blcperf.bench.repository import Repository
 from pytest_blcperf.model.environment import Environment
@@ -29,7 +29,6 @@ from pytest_blcperf.store import baselines, environment, run_file
 
 HERE = environment.from_facts(facts_of(sys.executable))
 ELSEWHERE = replace(HERE, cpu_model="Another CPU")
-Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -53,11 +52,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitRepo:
 
 @pytest.fixture
 def blcperf(capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*argv: str) -> tuple[int, str, str]:
-        code = cli.main(list(argv))
-        return (int(code), *capsys.readouterr())
-
-    return run
+    return command(capsys)
 
 
 def commits(repo: GitRepo) -> list[str]:
