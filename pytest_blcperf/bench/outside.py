@@ -46,7 +46,6 @@ _UNSURE_SHARE = 0.05
 _KERNEL_SHARE = 0.25
 _WITHOUT_LEAF_SHARE = 0.05
 _ENOUGH_SAMPLES = 200
-_TRUNCATED_SHARE = 0.02
 
 Data = Mapping[str, Any]
 Windows = Sequence[tuple[int, int]]

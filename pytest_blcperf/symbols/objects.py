@@ -17,8 +17,6 @@ from pytest_blcperf.model.recording import Mapping
 from pytest_blcperf.symbols.elf import ElfError, ElfFile
 
 VDSO = "[vdso]"
-KERNEL = "[kernel]"
-ANONYMOUS = "//anon"
 DELETED = " (deleted)"
 
 FILE_KIND, VDSO_KIND, KERNEL_KIND, ANONYMOUS_KIND = "file", "vdso", "kernel", "anonymous"
