@@ -140,7 +140,7 @@ def check(found, most_cut=0.0):
         ("recursion.c", ("gcc", "-O0", "-lm", "-pthread"), "3000"),
         ("exceptions.cpp", ("g++", "-O2"), "2500"),
         ("traits.rs", ("rustc", "-O"), "500"),
-        ("signals.c", ("gcc", "-O2"), "600"),
+        ("signals.c", ("gcc", "-O2"), "1500"),
         ("linkage.c", ("gcc", "-O1", "-fno-builtin", "-Wl,-z,lazy", "-lm"), "1000000"),
         ("linkage.c", ("gcc", "-O1", "-fno-builtin", "-fcf-protection", "-Wl,-z,lazy,-z,ibtplt", "-lm"), "1000000"),
     ],
@@ -164,7 +164,7 @@ def test_python_stacks_are_those_perf_finds(tmp_path):
 
 def test_handlers_on_a_stack_of_their_own_are_cut_there(tmp_path):
     program = build(tmp_path, "gcc", "signals.c", "-O2")
-    perf_script.record(tmp_path / "perf.data", program, "600", "own-stack")
+    perf_script.record(tmp_path / "perf.data", program, "1500", "own-stack")
     found, recorded = compared(tmp_path / "perf.data")
     check(found, most_cut=0.5)
     assert unwind.TRUNCATED in recorded.ends.values()

@@ -46,7 +46,8 @@ int main(int count, char **arguments) {
     sigaction(SIGALRM, &action, NULL);
     action.sa_handler = inner;
     sigaction(SIGUSR2, &action, NULL);
-    struct itimerval timer = {{0, 500}, {0, 500}};
+    // No multiple of a sampling period: in step with it, no handler would ever be sampled.
+    struct itimerval timer = {{0, 377}, {0, 377}};
     setitimer(ITIMER_REAL, &timer, NULL);
     unsigned long sum = 0;
     for (int i = 0; i < rounds; i++) sum += work(5);
