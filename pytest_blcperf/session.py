@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest_blcperf
-from pytest_blcperf import gate
+from pytest_blcperf import gate, sequential
 from pytest_blcperf.base import Choice
 from pytest_blcperf.bench.base_side import base_tree, check_leaks
 from pytest_blcperf.bench.choose_backend import BackendChoice, Interpreter, choose_backend
@@ -24,20 +24,14 @@ from pytest_blcperf.bench.scratch import scratch_folder
 from pytest_blcperf.bench.source_roots import source_roots
 from pytest_blcperf.bench.suite import Item, Suite
 from pytest_blcperf.bench.worker_process import Side
-from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.compare import compare_benchmark
-from pytest_blcperf.gate import Hypothesis, Step
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Run, test_id
+from pytest_blcperf.model.run import LOOK, Benchmark, Run, test_id
 from pytest_blcperf.model.verdict import BenchmarkVerdict, GateVerdict
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.settings import Settings, as_data
 from pytest_blcperf.store import environment
-
-CONFIRM_LAUNCHES = 2
-"""How many times the launches of the looks confirm: a verdict at one in a thousand wants degrees of freedom. With 12
-launches Student's t asks for 5.3 standard errors at a corrected 0.00015, with 24 for 4.3."""
 
 
 @dataclass
@@ -84,7 +78,7 @@ class Session:
         items = [item for item in self.suite.items if item.id not in found.failures]
         measurement = self._measurement([head], items, found, scratch)
         measurement.measure([item.id for item in items], self.settings.launches, LOOK)
-        self._count_instructions(measurement)
+        measurement.complete()
         outcome = self._outcome(found, measurement)
         outcome.run = self._run("head", head, measurement, 0)
         if choice is not None and choice.run is not None:
@@ -142,36 +136,8 @@ class Session:
         return outcome
 
     def _trials(self, measurement: Measurement) -> list[gate.Trial]:
-        """Two looks, then a confirmation with fresh launches for what looked dearer."""
-        settings = self._settings_by_id()
-        candidates: dict[str, tuple[Hypothesis, ...]] = {}
-        undecided = [item.id for item in measurement.items]
-        looks = _looks(self.settings.launches)
-        for launches in looks:
-            measurement.measure(undecided, launches, LOOK)
-            steps: dict[str, set[Step]] = {}
-            for id_, base, head in _both(measurement, undecided):
-                item = test_id(id_, settings)
-                comparison = compare_benchmark(base, head, settings[item], phase=LOOK, paired=True)
-                looked = gate.screen(comparison, settings[item], last=launches == looks[-1])
-                steps.setdefault(item, set()).add(looked.step)
-                if looked.step is Step.CONFIRM:
-                    candidates[id_] = looked.candidates
-            undecided = [id_ for id_ in undecided if Step.EXTEND in steps.get(id_, {Step.EXTEND})]
-        if candidates:
-            self.tell(f"{_count(len(candidates), 'benchmark')} looked slower: confirming with fresh launches")
-            confirmed = dict.fromkeys(test_id(id_, settings) for id_ in candidates)
-            measurement.measure(list(confirmed), CONFIRM_LAUNCHES * self.settings.launches, CONFIRM)
-        self._count_instructions(measurement)
-        ids = [item.id for item in measurement.items]
-        return [
-            gate.lockstep_trial(base, head, settings[test_id(id_, settings)], candidates.get(id_, ()))
-            for id_, base, head in _both(measurement, ids)
-        ]
-
-    def _count_instructions(self, measurement: Measurement) -> None:
-        if measurement.backend == CALLGRIND:
-            measurement.count_instructions([item.id for item in measurement.items])
+        settings = {item.id: item.settings for item in measurement.items}
+        return sequential.trials(measurement, settings, self.settings.launches, self.tell)
 
     def _discover(self, sides: Sequence[Side], items: Sequence[Item], scratch: Path) -> list[SideFindings]:
         return discover(sides, items, scratch, self.settings.timeout, self.clock)
@@ -307,21 +273,6 @@ def _trial_again(base: Benchmark, head: Benchmark, settings: Settings) -> gate.T
     """The trial of a saved lockstep measurement: the candidates follow from the screening launches as they did then."""
     comparison = compare_benchmark(base, head, settings, phase=LOOK, paired=True)
     return gate.lockstep_trial(base, head, settings, gate.screen(comparison, settings, last=True).candidates)
-
-
-def _looks(launches: int) -> list[int]:
-    """How many launches there are after each look."""
-    return [launches] if launches < 4 else [(launches + 1) // 2, launches]
-
-
-def _both(measurement: Measurement, ids: Sequence[str]) -> Iterator[tuple[str, Benchmark, Benchmark]]:
-    """What both sides have of these tests: their own time and each of their metrics."""
-    base, head = measurement.benchmarks(0), measurement.benchmarks(1)
-    wanted = frozenset(ids)
-    for id_, one in head.items():
-        item = test_id(id_, wanted)
-        if item in wanted and id_ in base and item not in measurement.failures:
-            yield id_, base[id_], one
 
 
 def _windows_only(items: Sequence[Item], head: SideFindings) -> set[str]:

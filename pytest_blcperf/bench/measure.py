@@ -89,12 +89,14 @@ class Measurement:
             self._launch([identifier for identifier in pending if self._items[identifier].lockstep], conditions)
             self._launch_one_after_the_other(alternating, conditions)
 
-    def count_instructions(self, ids: Sequence[str]) -> None:
-        """Add launches under callgrind for those of `ids` that have not failed, one side after the other.
+    def complete(self) -> None:
+        """Count instructions where they were asked for: launches under callgrind, one side after the other.
 
         What cannot be counted gets a warning, and its times are judged all the same.
         """
-        ids = [identifier for identifier in ids if identifier not in self.failures]
+        if self.backend != CALLGRIND:
+            return
+        ids = [item.id for item in self.items if item.id not in self.failures]
         plans: dict[str, Plan | None] = {}
         for identifier in ids:
             plan = self._plan(identifier, Conditions(0, LOOK, 0, None), ())
