@@ -6,14 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from pytest_blcperf import gate
-from pytest_blcperf.compare.compare import compare_benchmark
+from pytest_blcperf.compare.compare import Sides, compare_benchmark, sides
+from pytest_blcperf.compare.suspects import Suspect, needs_profile, open_hypotheses, suspects
+from pytest_blcperf.compare.trial import confirm_looks
 from pytest_blcperf.gate import Hypothesis, Step
+from pytest_blcperf.model.comparison import BenchmarkComparison
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, test_id
 from pytest_blcperf.settings import Settings
-
-CONFIRM_LAUNCHES = 2
-"""How many times the launches of the looks confirm: a verdict at one in a thousand wants degrees of freedom. With 12
-launches Student's t asks for 5.3 standard errors at a corrected 0.00015, with 24 for 4.3."""
 
 
 class Source(Protocol):
@@ -26,6 +25,9 @@ class Source(Protocol):
     def measure(self, ids: Sequence[str], launches: int, phase: str) -> None:
         """Add launches until each of `ids` has so many of this phase, failed, or spent its budget."""
 
+    def focus(self, identifier: str, suspects: Sequence[Suspect], profile: bool) -> None:
+        """From now on time these functions of a benchmark, and profile it only where told to."""
+
     def complete(self) -> None:
         """Measure what no decision depends on: the instructions, where they were asked for."""
 
@@ -34,12 +36,28 @@ class Source(Protocol):
 
 
 def trials(
-    source: Source, settings: Mapping[str, Settings], launches: int, tell: Callable[[str], None]
+    source: Source, settings: Mapping[str, Settings], launches: int, alpha: float, tell: Callable[[str], None]
 ) -> list[gate.Trial]:
-    """Two looks, then a confirmation with fresh launches for what looked dearer.
+    """Two looks, then a confirmation with fresh launches for what looked dearer, which ends as soon as it decides.
 
     `settings` has the tests to measure, by id, each with its own settings; `tell` takes one line of progress.
     """
+    candidates = _screened(source, settings, launches)
+    if candidates:
+        count = len(candidates)
+        tell(f"{count} benchmark{'s'[: count != 1]} looked slower: confirming with fresh launches")
+    undecided = set(candidates)
+    for number in confirm_looks(launches):
+        if not undecided:
+            break
+        source.measure(list(dict.fromkeys(test_id(id_, settings) for id_ in undecided)), number, CONFIRM)
+        undecided -= gate.settled(_trials(source, settings, candidates, candidates), alpha)
+    source.complete()
+    return _trials(source, settings, settings, candidates)
+
+
+def _screened(source: Source, settings: Mapping[str, Settings], launches: int) -> dict[str, tuple[Hypothesis, ...]]:
+    """The candidates of each benchmark that has some, after the looks."""
     candidates: dict[str, tuple[Hypothesis, ...]] = {}
     undecided = list(settings)
     looks = _looks(launches)
@@ -53,16 +71,39 @@ def trials(
             steps.setdefault(item, set()).add(looked.step)
             if looked.step is Step.CONFIRM:
                 candidates[id_] = looked.candidates
+            if id_ == item and looked.step is not Step.DONE:
+                _focus(
+                    source, comparison, sides(base, head, phase=LOOK, paired=True), settings[item], looked.candidates
+                )
         undecided = [id_ for id_ in undecided if Step.EXTEND in steps.get(id_, {Step.EXTEND})]
-    if candidates:
-        one = len(candidates) == 1
-        tell(f"{len(candidates)} benchmark{'' if one else 's'} looked slower: confirming with fresh launches")
-        confirmed = dict.fromkeys(test_id(id_, settings) for id_ in candidates)
-        source.measure(list(confirmed), CONFIRM_LAUNCHES * launches, CONFIRM)
-    source.complete()
+    return candidates
+
+
+def _focus(
+    source: Source,
+    comparison: BenchmarkComparison,
+    both: Sides | None,
+    settings: Settings,
+    candidates: tuple[Hypothesis, ...],
+) -> None:
+    """Have further launches time the suspects, and profile only where a function cannot be timed."""
+    if both is None:
+        return
+    timed = suspects(both, settings, comparison.id)
+    still_open = open_hypotheses(gate.tests(comparison, settings), candidates)
+    source.focus(comparison.id, timed, needs_profile(still_open, timed, both))
+
+
+def _trials(
+    source: Source,
+    settings: Mapping[str, Settings],
+    ids: Collection[str],
+    candidates: Mapping[str, tuple[Hypothesis, ...]],
+) -> list[gate.Trial]:
     return [
         gate.lockstep_trial(base, head, settings[test_id(id_, settings)], candidates.get(id_, ()))
         for id_, base, head in _both(source, list(settings))
+        if id_ in ids or test_id(id_, settings) in ids
     ]
 
 

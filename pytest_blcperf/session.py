@@ -137,7 +137,7 @@ class Session:
 
     def _trials(self, measurement: Measurement) -> list[gate.Trial]:
         settings = {item.id: item.settings for item in measurement.items}
-        return sequential.trials(measurement, settings, self.settings.launches, self.tell)
+        return sequential.trials(measurement, settings, self.settings.launches, self.settings.alpha, self.tell)
 
     def _discover(self, sides: Sequence[Side], items: Sequence[Item], scratch: Path) -> list[SideFindings]:
         return discover(sides, items, scratch, self.settings.timeout, self.clock)

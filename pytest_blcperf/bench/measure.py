@@ -14,11 +14,12 @@ from pytest_blcperf.bench.cpus import allowed_cpus
 from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
 from pytest_blcperf.bench.instructions import launch_under_callgrind
 from pytest_blcperf.bench.launch import Failure, LaunchData, run_launch
-from pytest_blcperf.bench.lockstep import Plan, SideData
+from pytest_blcperf.bench.lockstep import Description, Plan, SideData
 from pytest_blcperf.bench.outside import OutsideTools
 from pytest_blcperf.bench.suite import Item
 from pytest_blcperf.bench.worker_process import Side
 from pytest_blcperf.capture.backends import CALLGRIND
+from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.settings import Settings
@@ -41,6 +42,14 @@ MEMORY_SHARE = 0.3
 
 MIN_LAUNCHES = 3
 """Fewer launches a side give no error to speak of, so the budget does not stop before."""
+
+
+@dataclass(frozen=True)
+class Focus:
+    """What further launches of a benchmark are to find out: functions to time, as (base, head); whether to profile."""
+
+    suspects: tuple[tuple[Function, Function], ...] = ()
+    profile: bool = True
 
 
 @dataclass
@@ -72,6 +81,7 @@ class Measurement:
         self._short: dict[str, Warning] = {}
         self._uncounted: dict[str, Warning] = {}
         self._scheduled: set[str] = set()
+        self._focus: dict[str, Focus] = {}
         self._random = random.Random()
 
     def measure(self, ids: Sequence[str], launches: int, phase: str) -> None:
@@ -88,6 +98,10 @@ class Measurement:
             conditions = self._conditions(phase)
             self._launch([identifier for identifier in pending if self._items[identifier].lockstep], conditions)
             self._launch_one_after_the_other(alternating, conditions)
+
+    def focus(self, identifier: str, suspects: Sequence[tuple[Function, Function]], profile: bool) -> None:
+        """From now on, time these functions (as base and head know them), and profile only where told to."""
+        self._focus[identifier] = Focus(tuple(suspects), profile)
 
     def complete(self) -> None:
         """Count instructions where they were asked for: launches under callgrind, one side after the other.
@@ -221,10 +235,11 @@ class Measurement:
 
     def _plan(self, identifier: str, conditions: Conditions, sides: Sequence[Side]) -> Plan:
         settings = self._items[identifier].settings
+        focus = self._focus.get(identifier, Focus())
         return Plan(
             rounds=settings.rounds,
             delay=settings.delay_start,
-            profile_window=self._window(settings, conditions.phase),
+            profile_window=self._window(settings, conditions.phase) if focus.profile else 0.0,
             backend=self.backend,
             rate=settings.rate,
             count=conditions.index < COUNTED_LAUNCHES,
@@ -232,9 +247,16 @@ class Measurement:
             iterations=self._iterations.get(identifier),
             cpus=None if conditions.cpu is None else (conditions.cpu,),
             tools=tuple(self.tools.get(side.python, OutsideTools((side.python,))) for side in sides),
+            suspects=self._suspects(focus, sides),
             keep_schedule=identifier in self._scheduled,
             memory=int(psutil.virtual_memory().available * MEMORY_SHARE / len(self.sides)),
         )
+
+    def _suspects(self, focus: Focus, sides: Sequence[Side]) -> tuple[tuple[Description, ...], ...]:
+        if not focus.suspects:
+            return ()
+        functions = [tuple(pair[self.sides.index(side)] for pair in focus.suspects) for side in sides]
+        return tuple(tuple((one.file, one.name, one.line, one.fingerprint) for one in side) for side in functions)
 
     def _window(self, settings: Settings, phase: str) -> float:
         """Seconds to profile; none where callgrind tells of functions."""

@@ -9,22 +9,17 @@ from statistics import median
 
 import numpy as np
 
+from pytest_blcperf.compare.launch_mean import NOTHING, launch_mean
 from pytest_blcperf.compare.shares import Tally
 from pytest_blcperf.model.comparison import Estimate
-from pytest_blcperf.model.profile import Floats, Ints
+from pytest_blcperf.model.profile import Floats
 from pytest_blcperf.model.run import Benchmark, Launch, Round
 from pytest_blcperf.model.warning import Warning
 
-BETWEEN_LAUNCHES = 0.007
-"""σ_b: SD between launches that lockstep cannot cancel (memory layout), each side; until a project's own is known."""
 SESSION_DRIFT = 0.20
 """σ_drift: SD of a whole session's time on a shared machine; launch medians drifted by 22–27 % over minutes."""
 LEAST_DISPERSION = 0.4
 """Lowest dispersion of shares seen against binomial sampling (systematic sampling of a periodic workload: 0.43)."""
-_RESAMPLES = 500
-_SEED = 20_240_229
-NOTHING = Estimate(0.0, math.inf, 0)
-"""The estimate when there is no data: any change is possible."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +40,9 @@ class Times:
 
 
 def paired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times:
-    """The lockstep estimate: log(T_head / T_base) of paired rounds, their interquartile mean r.
+    """The lockstep estimate: r, the mean over launches (`launch_mean`) of log(T_head / T_base) of paired rounds.
 
-    SE² = max(SE from bootstrapping rounds, SE from bootstrapping launches)² + 2 σ_b² / K with K − 1 degrees of freedom.
-    Only launches of that phase (None: any) that both sides have count. SE is infinite for fewer than two launches.
+    Only launches of that phase (None: any) that both sides have count.
     """
     old, new = _launches(base, phase), _launches(head, phase)
     pairs = {index: _pairs(old[index], new[index]) for index in sorted(old.keys() & new.keys())}
@@ -58,7 +52,7 @@ def paired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times:
     taken = sum(max(len(old[index].rounds), len(new[index].rounds)) for index in pairs)
     before = [[one for one, _ in pairs[index]] for index in used]
     after = [[two for _, two in pairs[index]] for index in used]
-    return Times(_interquartile(logs), used, used, *_medians(before, after), warnings=_dropped(taken - usable, taken))
+    return Times(launch_mean(logs), used, used, *_medians(before, after), warnings=_dropped(taken - usable, taken))
 
 
 def unpaired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times:
@@ -164,39 +158,6 @@ def _jackknife(left_out: Floats) -> float:
     """Variance of an estimate from its values with one launch left out each (Efron & Stein 1981)."""
     count = len(left_out)
     return float((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
-
-
-def _interquartile(logs: Sequence[Floats]) -> Estimate:
-    """Interquartile mean over all launches' log ratios, one array a launch."""
-    if not logs:
-        return NOTHING
-    launches = len(logs)
-    values = np.concatenate(logs)
-    order = np.argsort(values, kind="stable")
-    centre = float(_trimmed(values[order], np.ones((1, len(values)), dtype=np.int64))[0])
-    if launches < 2:
-        return Estimate(centre, math.inf, 0)
-    generator = np.random.default_rng(_SEED)
-    owner = np.repeat(np.arange(launches), [len(part) for part in logs])[order]
-    by_round = _trimmed(values[order], _draws(generator, len(values)))
-    by_launch = _trimmed(values[order], _draws(generator, launches)[:, owner])
-    # Resampling K launches sees (K − 1)/K of their variance.
-    variance = max(float(by_round.var()), float(by_launch.var()) * launches / (launches - 1))
-    return Estimate(centre, math.sqrt(variance + 2 * BETWEEN_LAUNCHES**2 / launches), launches - 1)
-
-
-def _draws(generator: np.random.Generator, count: int) -> Ints:
-    """How often each of `count` items is drawn in each resample [resamples, count]."""
-    drawn = generator.integers(0, count, (_RESAMPLES, count)) + np.arange(_RESAMPLES)[:, None] * count
-    return np.bincount(drawn.ravel(), minlength=_RESAMPLES * count).reshape(_RESAMPLES, count)
-
-
-def _trimmed(ordered: Floats, times: Ints) -> Floats:
-    """Interquartile means of ascending values, each value taken `times` [resamples, values]; no sorting a resample."""
-    reached = np.cumsum(times, axis=1, dtype=np.float64)
-    quarter = reached[:, -1:] / 4
-    inside = np.diff(np.clip(reached, quarter, 3 * quarter), axis=1, prepend=quarter)
-    return np.asarray(inside @ ordered / (2 * quarter[:, 0]), dtype=np.float64)
 
 
 def welch(base: Floats, head: Floats) -> Estimate:

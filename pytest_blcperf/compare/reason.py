@@ -97,7 +97,7 @@ def _worse(trial: Trial, of_time: str) -> str:
 def _not_confirmed(trial: Trial) -> str:
     if not trial.paired:
         return "but not surely"
-    if trial.confirmation is None:
+    if not trial.confirmations:
         return "and there were no fresh launches to confirm it"
     return "and fresh launches neither confirmed it nor ruled it out"
 

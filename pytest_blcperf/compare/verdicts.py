@@ -10,7 +10,7 @@ from pytest_blcperf.compare.blame import follows_from, moved_within
 from pytest_blcperf.compare.decide import detectable
 from pytest_blcperf.compare.explain import changed_calls, explain
 from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, tests
-from pytest_blcperf.model.comparison import SELF, TOTAL
+from pytest_blcperf.model.comparison import SELF, TOTAL, FunctionComparison
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, Outcome
 from pytest_blcperf.model.warning import Warning
@@ -32,11 +32,12 @@ class Findings:
 
     def convicted(self, trial: Trial) -> frozenset[Hypothesis]:
         """Slowdowns that are significant, and large enough, in the data that may convict."""
-        if trial.evidence is None or trial.incomparable:
+        if trial.incomparable:
             return frozenset()
         return frozenset(
             tested.hypothesis
-            for tested in tests(trial.evidence, trial.settings)
+            for _, comparison in trial.evidence
+            for tested in tests(comparison, trial.settings)
             if tested.slower and self.slower.get(tested.hypothesis, 1.0) <= self.alpha
         )
 
@@ -55,7 +56,7 @@ def verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
     return BenchmarkVerdict(
         id=trial.overall.id,
         outcome=outcome,
-        evidence=_evidence(trial, by_functions=bool(guilty) and own.hypothesis not in guilty),
+        evidence=_evidence(trial, None if not guilty or own.hypothesis in guilty else functions[0].comparison),
         reason=sentence,
         comparison=trial.overall,
         functions=functions,
@@ -153,7 +154,7 @@ def _function(
     return FunctionVerdict(
         comparison=one,
         outcome=outcome,
-        evidence=_evidence(trial, by_functions=True),
+        evidence=_evidence(trial, one),
         p=findings.slower.get(tested.hypothesis),
         detectable=None if trial.incomparable else detectable(tested.estimate, tested.limits.threshold),
         explanation=explain(one),
@@ -175,14 +176,15 @@ def _blame(judged: FunctionVerdict) -> tuple[bool, bool, bool, bool, float]:
     )
 
 
-def _evidence(trial: Trial, *, by_functions: bool) -> Evidence:
+def _evidence(trial: Trial, function: FunctionComparison | None) -> Evidence:
+    """What a verdict on that function rests on; None: on the benchmark's own time."""
     if trial.counted:
         return Evidence.COUNTS
     if not trial.paired:
         return Evidence.STORED
     if trial.overall.metric is not None:
         return Evidence.METRIC
-    return Evidence.PROFILE if by_functions else Evidence.LOCKSTEP
+    return Evidence.LOCKSTEP if function is None or function.timed else Evidence.PROFILE
 
 
 def _outcome(

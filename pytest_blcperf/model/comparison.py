@@ -56,6 +56,8 @@ class FunctionComparison:
     counts_exact: bool = False
     code_changed: bool | None = None
     unit: str = NANOSECONDS
+    timed: bool = False
+    """Measured by clocks at its entry and exit; otherwise from its share of the profile."""
 
 
 @dataclass(frozen=True)

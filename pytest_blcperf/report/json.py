@@ -124,6 +124,7 @@ def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str
         "calls_head": _number(comparison.calls_head),
         "counts_exact": bool(comparison.counts_exact),
         "code_changed": comparison.code_changed,
+        "timed": bool(comparison.timed),
         "p": _number(verdict.p),
         "detectable": _number(verdict.detectable),
         "explanation": None

@@ -166,6 +166,7 @@ def _function_comparison(fields: Fields) -> FunctionComparison:
         calls_head=_optional_number(fields, "calls_head"),
         counts_exact=fields.flag("counts_exact"),
         code_changed=None if fields.get("code_changed") is None else fields.flag("code_changed"),
+        timed=fields.has("timed") and fields.flag("timed"),
     )
 
 
