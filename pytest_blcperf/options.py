@@ -231,6 +231,13 @@ OPTIONS: tuple[Option, ...] = (
         marker="max_time",
     ),
     Option(
+        "session_time",
+        positive_duration,
+        None,
+        "time budget of the whole measurement: no launch begins that would overrun it (default: none)",
+        metavar="TIME",
+    ),
+    Option(
         "timeout",
         positive_duration,
         300.0,

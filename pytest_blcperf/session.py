@@ -56,17 +56,18 @@ class Session:
     repository: Repository | None
     tell: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
+    began: float = field(default_factory=time.monotonic)
+    """By `clock`."""
 
     def measure(self, choice: Choice | None) -> Outcome:
         """Measure the head and, with a base, compare and judge. Leaves no process and no checkout behind."""
-        start = self.clock()
         with scratch_folder() as scratch:
             if choice is not None and choice.commit is not None:
                 outcome = self._gate_in_lockstep(choice, scratch)
             else:
                 outcome = self._measure_head(choice, scratch)
         if outcome.verdict is not None:
-            outcome.verdict = replace(outcome.verdict, seconds=self.clock() - start)
+            outcome.verdict = replace(outcome.verdict, seconds=self.clock() - self.began)
         return outcome
 
     def _measure_head(self, choice: Choice | None, scratch: Path) -> Outcome:
@@ -124,7 +125,8 @@ class Session:
             for item in items:
                 sides = measurement.failures.get(item.id, {})
                 if sides or item.id not in judged_ids:
-                    verdicts[item.id] = gate.not_compared(item.id, _why_one_sided(sides))
+                    late = measurement.why_short(item.id)
+                    verdicts[item.id] = gate.not_compared(item.id, late or _why_one_sided(sides))
             outcome = self._outcome(head_found, measurement)
             pair = uuid.uuid4().hex
             base_run = self._run("base", tree.side, measurement, 0, pair)
@@ -152,7 +154,16 @@ class Session:
             tools = {python: choice.tools[one] for python, one in interpreters.items() if one in choice.tools}
             self.tell(f"profiling backend {choice.backend} ({choice.reason})")
         return Measurement(
-            sides, items, self.settings, choice.backend, scratch, self.clock, self.tell, found.codes, tools
+            sides,
+            items,
+            self.settings,
+            choice.backend,
+            scratch,
+            self.clock,
+            self.tell,
+            found.codes,
+            tools,
+            started=self.began,
         )
 
     def _head(self, scratch: Path) -> Side:

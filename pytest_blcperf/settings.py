@@ -100,6 +100,7 @@ class Settings:
     markdown: str | None
     html: str | None
     only: bool
+    session_time: float | None = None
     accept_all: str | None = None
     codequality: str | None = None
     sarif: str | None = None

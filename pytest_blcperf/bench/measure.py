@@ -71,6 +71,8 @@ class Measurement:
     reports: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     """Id → the head's test reports of its first launch."""
     launches: int = 0
+    started: float = 0.0
+    """When the session began, by `clock`."""
 
     def __post_init__(self) -> None:
         self._items = {item.id: item for item in self.items}
@@ -78,6 +80,7 @@ class Measurement:
         self._done: dict[tuple[str, str], int] = {}
         self._spent = dict.fromkeys(self._items, 0.0)
         self._iterations: dict[str, int] = {}
+        self._longest = 0.0
         self._short: dict[str, Warning] = {}
         self._uncounted: dict[str, Warning] = {}
         self._scheduled: set[str] = set()
@@ -89,15 +92,16 @@ class Measurement:
         attempts = 0
         while attempts < 2 * launches:
             pending = [identifier for identifier in ids if self._wants(identifier, launches, phase)]
-            if not pending:
+            if not pending or self._session_is_over(pending, launches, phase):
                 return
             attempts += 1
             number = 1 + min(self._done.get((identifier, phase), 0) for identifier in pending)
             self.tell(f"{phase} launch {number} of {launches}: {len(pending)} benchmark{'s'[: len(pending) != 1]}")
             alternating = [identifier for identifier in pending if not self._items[identifier].lockstep]
-            conditions = self._conditions(phase)
+            conditions, start = self._conditions(phase), self.clock()
             self._launch([identifier for identifier in pending if self._items[identifier].lockstep], conditions)
             self._launch_one_after_the_other(alternating, conditions)
+            self._longest = max(self._longest, self.clock() - start)
 
     def focus(self, identifier: str, suspects: Sequence[tuple[Function, Function]], profile: bool) -> None:
         """From now on, time these functions (as base and head know them), and profile only where told to."""
@@ -148,11 +152,28 @@ class Measurement:
         budget = self._items[identifier].settings.max_time * (LOOK_SHARE if phase == LOOK else 1.0)
         if self._spent[identifier] < budget or done < MIN_LAUNCHES:
             return True
-        self._short[identifier] = Warning(
-            "time-budget",
-            f"stopped after {done} of {launches} launches: the time budget was spent (--blcperf-max-time)",
-        )
+        self._cut_short(identifier, launches, phase, "--blcperf-max-time")
         return False
+
+    def _session_is_over(self, pending: Sequence[str], launches: int, phase: str) -> bool:
+        """Whether one more launch would overrun the session's time, or the part of it that looks may take."""
+        if self.settings.session_time is None:
+            return False
+        enough = all(self._done.get((identifier, phase), 0) >= MIN_LAUNCHES for identifier in pending)
+        part = LOOK_SHARE if phase == LOOK and enough else 1.0
+        over = self.clock() + self._longest > self.started + part * self.settings.session_time
+        for identifier in pending if over else ():
+            self._cut_short(identifier, launches, phase, "--blcperf-session-time")
+        return over
+
+    def _cut_short(self, identifier: str, launches: int, phase: str, option: str) -> None:
+        done = self._done.get((identifier, phase), 0)
+        text = f"stopped after {done} of {launches} launches: the time budget was spent ({option})"
+        self._short[identifier] = Warning("time-budget", text)
+
+    def why_short(self, identifier: str) -> str:
+        """What kept a benchmark from the launches it was to have, "" when nothing did."""
+        return self._short[identifier].text if identifier in self._short else ""
 
     def _launch(self, ids: Sequence[str], conditions: Conditions) -> None:
         if ids:
@@ -243,7 +264,7 @@ class Measurement:
             backend=self.backend,
             rate=settings.rate,
             count=conditions.index < COUNTED_LAUNCHES,
-            seconds=settings.max_time / (3 * max(1, settings.launches)),
+            seconds=self._most_seconds(settings) / (3 * max(1, settings.launches)),
             iterations=self._iterations.get(identifier),
             cpus=None if conditions.cpu is None else (conditions.cpu,),
             tools=tuple(self.tools.get(side.python, OutsideTools((side.python,))) for side in sides),
@@ -251,6 +272,11 @@ class Measurement:
             keep_schedule=identifier in self._scheduled,
             memory=int(psutil.virtual_memory().available * MEMORY_SHARE / len(self.sides)),
         )
+
+    def _most_seconds(self, settings: Settings) -> float:
+        """What one benchmark may take in all."""
+        session = self.settings.session_time
+        return settings.max_time if session is None else min(settings.max_time, session / len(self._items))
 
     def _suspects(self, focus: Focus, sides: Sequence[Side]) -> tuple[tuple[Description, ...], ...]:
         if not focus.suspects:

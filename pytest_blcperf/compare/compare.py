@@ -108,6 +108,13 @@ class Sides:
         base, head = self.counts(pair, kind)
         return _fraction(base, self.base), _fraction(head, self.head)
 
+    def known_shares(self, pair: Pair, kind: str) -> tuple[float, float]:
+        """The function's part of the benchmark's time, by clocks where they tell and else of the samples."""
+        exact = self.exact(pair, kind)
+        if exact is None or not self.times.base_ns or not self.times.head_ns:
+            return self.shares(pair, kind)
+        return exact.base_ns / self.times.base_ns, exact.head_ns / self.times.head_ns
+
     def compared(self, base: Floats, head: Floats) -> Estimate:
         """θ = r + L of the samples a launch [K] of some part of the benchmark; of instructions their own ratio."""
         if self.unit == INSTRUCTIONS:
@@ -267,18 +274,23 @@ def _hot(both: Sides, settings: Settings, benchmark: str) -> Iterator[tuple[Pair
         limits = settings.limits(benchmark, pair.function.file, pair.function.name)
         if limits.ignore:
             continue
-        self_shares = both.shares(pair, SELF) if both.has_self else None
-        total_shares = both.shares(pair, TOTAL)
-        if self_shares and max(self_shares) >= max(limits.min_share, 1e-12):
+        least = max(limits.min_share, 1e-12)
+        self_shares = both.known_shares(pair, SELF) if both.has_self else None
+        total_shares = both.known_shares(pair, TOTAL)
+        if self_shares and max(self_shares) >= least:
             found.append((-max(self_shares), order, pair, SELF))
-        leaf = self_shares is not None and all(map(math.isclose, self_shares, total_shares))
-        hot = max(total_shares) >= max(limits.min_share, 1e-12)
+        leaf = self_shares is not None and max(self_shares) >= least and _same(self_shares, total_shares)
         # A changed function is judged however small, where clocks make that possible.
         changed = bool(pair.code_changed) and both.exact(pair, TOTAL) is not None
-        if (hot or changed) and min(total_shares) < WHOLE and not (leaf and hot):
+        if (max(total_shares) >= least or changed) and min(total_shares) < WHOLE and not leaf:
             found.append((-max(total_shares), order, pair, TOTAL))
     for _, _, pair, kind in sorted(found, key=lambda one: (one[0], one[1], one[3])):
         yield pair, kind
+
+
+def _same(self_shares: tuple[float, float], total_shares: tuple[float, float]) -> bool:
+    """Whether a function calls nothing to speak of."""
+    return all(math.isclose(own, total, rel_tol=0.02) for own, total in zip(self_shares, total_shares, strict=True))
 
 
 def _asked(both: Sides, only: Collection[Key]) -> Iterator[tuple[Pair, str]]:
