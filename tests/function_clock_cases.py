@@ -536,7 +536,7 @@ def frames_and_signatures_stay():
 def read(name):
     """Run a case under a clock: what was read, and the names of what could not be timed."""
     run, codes, _ = CASES[name]
-    meter = FunctionClock(codes, clock, ClockCost())
+    meter = FunctionClock(codes, clock, ClockCost(), None)
     before = [function.__code__ for function in (leaf, parent, generate, waits)]
     meter.open()
     try:
@@ -546,7 +546,7 @@ def read(name):
         meter.close()
     assert [function.__code__ for function in (leaf, parent, generate, waits)] == before
     assert not meter.misplaced
-    again = FunctionClock(codes, clock, ClockCost())
+    again = FunctionClock(codes, clock, ClockCost(), None)
     again.open()
     again.close()
     run()

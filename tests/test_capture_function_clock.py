@@ -15,7 +15,7 @@ import interpreters
 import pytest
 from function_clock_cases import CASES, clock, leaf, parent, recurse, tick
 
-from pytest_blcperf.capture import activations, function_clock
+from pytest_blcperf.capture import activations
 from pytest_blcperf.capture.activations import ClockCost
 from pytest_blcperf.capture.function_clock import FunctionClock, Reading, find_codes
 from pytest_blcperf.capture.functions import Roots, describe
@@ -34,7 +34,7 @@ def readings(version: str) -> dict[str, tuple[list[list[int]], list[str]]]:
 
 
 def timed(*functions, cost=NO_COST):
-    return FunctionClock([function.__code__ for function in functions], clock, cost)
+    return FunctionClock([function.__code__ for function in functions], clock, cost, None)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -116,7 +116,7 @@ def test_long_logs_are_summed_up_on_the_way(monkeypatch):
         slow[0] += 1
         return clock.now
 
-    meter = FunctionClock([leaf.__code__, recurse.__code__], ticking, NO_COST)
+    meter = FunctionClock([leaf.__code__, recurse.__code__], ticking, NO_COST, None)
     meter.open()
     try:
         for _ in range(20):
@@ -235,7 +235,7 @@ def test_stacks_that_are_switched_are_told():
 
 
 def test_half_a_note_waits():
-    notes = activations.Activations([leaf.__code__], clock, NO_COST)
+    notes = activations.Activations([leaf.__code__], clock, NO_COST, None)
     start, resume, leave, _ = notes.hooks
     start(leaf.__code__)
     leave(leaf.__code__)
@@ -337,7 +337,7 @@ def test_code_that_nothing_runs_and_code_that_is_suspended_is_said_to_be_untimed
     code = compile("tick(1)", "nowhere.py", "exec")
     suspended = cases.generate(2)
     next(suspended)
-    meter = FunctionClock([code, cases.generate.__code__, leaf.__code__], clock, NO_COST)
+    meter = FunctionClock([code, cases.generate.__code__, leaf.__code__], clock, NO_COST, None)
     meter.open()
     try:
         assert meter.untimed == (code, cases.generate.__code__)
@@ -379,14 +379,92 @@ def test_code_is_found_as_it_was_described():
     assert find_codes(run, root.__code__, [(file, name, line, "f" * 16)], roots) == []
 
 
-def test_the_measured_cost_is_positive_and_its_parts_are_no_more_than_all():
-    readings_of_it = [0]
+def test_the_cost_is_measured_and_taken_off():
+    now = [0]
 
     def stepping():
-        readings_of_it[0] += 10
-        return readings_of_it[0]
+        now[0] += 10
+        return now[0]
 
-    # A clock that only reading it moves: two readings are made for each call, one of them inside.
-    cost = function_clock.measured_cost(stepping)
-    assert cost.inside_ns == 10
-    assert cost.outside_ns == 10
+    def work():
+        now[0] += 1000
+
+    # A clock that reading it moves: twice for each call, once of that inside.
+    meter = FunctionClock([work.__code__], stepping, None, None)
+    meter.open()
+    try:
+        for _ in range(5):
+            work()
+        found = meter.take()
+    finally:
+        meter.close()
+    assert (round(meter.cost.inside_ns), round(meter.cost.outside_ns)) == (10, 10)
+    assert found == [Reading(5, 5000, 5000)]
+
+
+def test_time_without_the_cpu_is_cut_off_the_longest_times():
+    cpu = [0]
+
+    def busy(ns):
+        tick(ns)
+        cpu[0] += ns
+
+    def away(ns):
+        tick(ns)
+
+    def work(absent):
+        busy(1_000)
+        away(absent)
+
+    meter = FunctionClock([work.__code__, leaf.__code__], clock, NO_COST, lambda: cpu[0])
+    meter.open()
+    try:
+        for number in range(10):
+            work(4_000_000 if number == 3 else 0)
+            busy(1_000)
+            away(3_000_000 if number == 7 else 0)
+        first = meter.take()
+        for _ in range(10):
+            work(1_000)  # too short for an absence: it counts
+        second = meter.take()
+        away(9_000_000)
+        for _ in range(10):
+            busy(2_000)
+            work(0)
+        meter.stop()
+        away(9_000_000)
+        meter.start()
+        work(0)
+        third = meter.take()
+    finally:
+        meter.close()
+    assert first[0] == Reading(10, 10_000, 10_000)
+    assert second[0] == Reading(10, 20_000, 20_000)
+    assert third[0] == Reading(11, 11_000, 11_000)
+
+
+def test_time_without_the_cpu_is_cut_off_in_long_rounds_too(monkeypatch):
+    monkeypatch.setattr(activations, "LONGEST_LOG", 8)
+    meter = FunctionClock([leaf.__code__, cases.generate.__code__], clock, NO_COST, lambda: 0)
+    meter.open()
+    try:
+        for _ in range(20):
+            leaf(100_000)
+            for _ in cases.generate(2):
+                tick(5)
+        found = meter.take()
+    finally:
+        meter.close()
+    # A CPU clock that stands still: all of it was spent elsewhere, except where it was too little to be seen.
+    assert found[0].calls == 20
+    assert found[0].total_ns == 0
+
+
+@pytest.mark.parametrize(
+    ("gaps", "excess", "level"),
+    [([1, 2, 10], 8, 2), ([1, 2, 10], 3, 7), ([9, 1, 9], 6, 6), ([5], 5, 0), ([5, 5], 99, 0), ([4, 8, 2], 13, 1 / 3)],
+)
+def test_the_longest_are_cut_down_to_one_length(gaps, excess, level):
+    found = activations._level(gaps, excess)
+    assert found == pytest.approx(level)
+    assert sum(max(0, gap - found) for gap in gaps) == pytest.approx(min(excess, sum(gaps)))

@@ -8,12 +8,15 @@ become long; the time that this takes inside a run is measured itself and left o
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from types import CodeType
 from typing import Any, NamedTuple
 
 LONGEST_LOG = 30_000
 """Notes of a thread before they are summed up: about a megabyte."""
+
+SHORTEST_ABSENCE_NS = 50_000
 
 _RESUMED = None
 _PASSED = True
@@ -57,6 +60,8 @@ class _Thread:
         self.innermost = self.outermost.copy()
         """ns in which no other timed function was running inside."""
         self.misplaced = 0
+        self.stamp: tuple[int, int] | None = None
+        """Clock and CPU clock when the present stretch began; None: time without the CPU is not left out."""
         self._depths = self.calls.copy()
         self._rest: list[Any] = []
         self._hidden = 0.0
@@ -64,11 +69,16 @@ class _Thread:
         self._stack: list[Any] = []
         """Of each activation: when it began, what timed functions inside it took, its code object."""
 
-    def settle(self, cost: ClockCost) -> None:
-        """Add the notes to the sums. What another thread has half written waits for the next time."""
+    def settle(self, cost: ClockCost, end: tuple[int, int] | None = None) -> None:
+        """Add the notes to the sums. What another thread has half written waits for the next time.
+
+        `end`: clock and CPU clock at the end of the stretch, in the thread itself.
+        """
         count = len(self.log)
         notes = self._rest + self.log[:count]
         del self.log[:count]
+        if end is not None and self.stamp is not None:
+            notes = without_absence(notes, self.stamp, end)
         stack, hidden, depths = self._stack, self._hidden, self._depths
         inside, both = cost.inside_ns, cost.inside_ns + cost.outside_ns
         remaining = iter(notes)
@@ -116,11 +126,68 @@ class _Thread:
         return True
 
 
+def without_absence(notes: list[Any], begin: tuple[int, int], end: tuple[int, int]) -> list[Any]:
+    """The notes of a stretch, those of our own time added for the time in which the thread had no CPU.
+
+    `begin`, `end`: clock and CPU clock. How long the thread was away is known for the stretch, not where in it. It is
+    away for a millisecond or more at a time, and functions that are worth this clock begin and end in microseconds: so
+    it is cut off the longest times between two notes, which are cut down to one and the same length.
+    """
+    absent = (end[0] - begin[0]) - (end[1] - begin[1])
+    if absent < SHORTEST_ABSENCE_NS:
+        return notes
+    timed = [(place, ns) for place, ns in _times(notes) if begin[0] <= ns <= end[0]]
+    gaps = [after - before for before, after in pairwise([begin[0], *(ns for _, ns in timed), end[0]])]
+    level = _level(gaps, absent)
+    result: list[Any] = []
+    done = 0
+    for (place, _), gap in zip(timed, gaps, strict=False):
+        if gap > level:
+            result += [*notes[done:place], gap - level]
+            done = place
+    return result + notes[done:]
+
+
+def _times(notes: list[Any]) -> Iterator[tuple[int, int]]:
+    """Where each whole note of a beginning or an end stands, and its time."""
+    place = 0
+    while place < len(notes):
+        first = notes[place]
+        length, at = 2, 1
+        if type(first) is int:
+            at = 0
+        elif first is _RESUMED:
+            length, at = 3, 2
+        elif first is _PASSED or type(first) is float:
+            length, at = 1, -1
+        if at >= 0 and place + length <= len(notes):
+            yield place, notes[place + at]
+        place += length
+
+
+def _level(gaps: list[int], excess: int) -> float:
+    """The length that the longest are cut down to, so that `excess` is cut off altogether; 0 where there is no more."""
+    cut = 0
+    for count, (gap, following) in enumerate(pairwise([*sorted(gaps, reverse=True), 0]), 1):
+        cut += gap
+        if cut - excess >= count * following:
+            return max(0.0, (cut - excess) / count)
+    return 0.0
+
+
 class Activations:
     """Logs of all threads, and the hooks that write them."""
 
-    def __init__(self, codes: Sequence[CodeType], clock: Callable[[], int], cost: ClockCost) -> None:
+    def __init__(
+        self,
+        codes: Sequence[CodeType],
+        clock: Callable[[], int],
+        cost: ClockCost,
+        cpu_clock: Callable[[], int] | None = None,
+    ) -> None:
         self.cost = cost
+        self._clock = clock
+        self._cpu_clock = cpu_clock
         self._codes = list(codes)
         self._threads: dict[int, _Thread] = {}
         self.hooks = self._make_hooks(clock)
@@ -130,12 +197,24 @@ class Activations:
         """Functions that ended without being innermost: stacks were switched (greenlets), readings are wrong."""
         return sum(thread.misplaced for thread in list(self._threads.values()))
 
-    def sums(self) -> list[tuple[int, float, float]]:
-        """Calls, total and self ns so far, in the order of the code objects, all threads together."""
-        threads = list(self._threads.values())
-        for thread in threads:
+    def begin(self) -> None:
+        """A stretch begins, in this thread."""
+        thread = self._threads.get(threading.get_ident()) or self._new_thread()
+        thread.stamp = self.now()
+
+    def now(self) -> tuple[int, int] | None:
+        """Clock and CPU clock of this thread, for the end of a stretch."""
+        return (self._clock(), self._cpu_clock()) if self._cpu_clock is not None else None
+
+    def sums(self, end: tuple[int, int] | None = None) -> list[tuple[int, float, float]]:
+        """Calls, total and self ns so far, in the order of the code objects, all threads together.
+
+        `end`: what `now` gave when the stretch ended that `begin` began.
+        """
+        for thread in list(self._threads.values()):
             with thread.lock:
-                thread.settle(self.cost)
+                thread.settle(self.cost, end if thread is self._threads.get(threading.get_ident()) else None)
+        threads = list(self._threads.values())
         return [
             (
                 sum(thread.calls[id(code)] for thread in threads),
@@ -145,32 +224,32 @@ class Activations:
             for code in self._codes
         ]
 
-    def _new_log(self) -> list[Any]:
-        thread = _Thread(self._codes)
-        self._threads[threading.get_ident()] = thread
-        return thread.log
+    def _new_thread(self) -> _Thread:
+        return self._threads.setdefault(threading.get_ident(), _Thread(self._codes))
 
-    def _shorten(self, clock: Callable[[], int]) -> None:
+    def _shorten(self) -> None:
         """Sum up this thread's log, and note how long that took."""
         thread = self._threads[threading.get_ident()]
+        end = self.now() if thread.stamp is not None else None
         # Not waited for: the lock may be held further down this very stack, by what a signal interrupted.
         if thread.lock.acquire(blocking=False):
-            began = clock()
+            began = end[0] if end is not None else self._clock()
             try:
-                thread.settle(self.cost)
+                thread.settle(self.cost, end)
             finally:
                 thread.lock.release()
-            thread.log.append(float(clock() - began))
+            thread.stamp = self.now() if end is not None else None
+            thread.log.append(float((thread.stamp[0] if thread.stamp is not None else self._clock()) - began))
 
     def _make_hooks(self, clock: Callable[[], int]) -> Hooks:
-        get_ident, new_log, shorten = threading.get_ident, self._new_log, self._shorten
+        get_ident, new_thread, shorten = threading.get_ident, self._new_thread, self._shorten
         logs: dict[int, list[Any]] = {}
 
         def start(code: CodeType, _offset: int = 0) -> None:
             try:
                 log = logs[get_ident()]
             except KeyError:
-                log = logs[get_ident()] = new_log()
+                log = logs[get_ident()] = new_thread().log
             log.append(code)
             log.append(clock())
 
@@ -178,7 +257,7 @@ class Activations:
             try:
                 log = logs[get_ident()]
             except KeyError:
-                log = logs[get_ident()] = new_log()
+                log = logs[get_ident()] = new_thread().log
             log.append(_RESUMED)
             log.append(code)
             log.append(clock())
@@ -188,11 +267,11 @@ class Activations:
             try:
                 log = logs[get_ident()]
             except KeyError:
-                log = logs[get_ident()] = new_log()
+                log = logs[get_ident()] = new_thread().log
             log.append(now)
             log.append(code)
             if len(log) > LONGEST_LOG:
-                shorten(clock)
+                shorten()
 
         def passed() -> None:
             log = logs.get(get_ident())

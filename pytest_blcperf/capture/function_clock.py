@@ -1,32 +1,29 @@
 """Chosen Python functions timed exactly, every entry and exit, while rounds run. Standard library only.
 
-From Python 3.12 on by local events of `sys.monitoring`, before by exchanging code objects (`code_exchange`). What the
-clock itself takes is measured when it is opened and taken off every reading, also what nested timed functions cost.
+From Python 3.12 on by local events of `sys.monitoring`, before by exchanging code objects (`code_exchange`).
 
-The clock is the wall clock: it costs 45 ns a reading here and the thread's CPU clock 480 ns, a system call, which for a
-function of a microsecond is more than the function. In lockstep rounds on one CPU what preemption adds is the same on
-both sides, and a round in which wall and CPU time differ much can be told by the round's own two clocks.
+- What the clock itself takes is measured with every reading (`clock_cost`) and taken off, also that of nested timed
+  functions.
+- The clock is the wall clock: 45 ns a reading where the CPU clock, a system call, takes 480, which for a function of a
+  microsecond is as much as the function. Time in which the thread had no CPU is known from the CPU clock at both ends
+  of a round and cut off the longest times between two events (`activations.without_absence`): neighbours on the same
+  CPU take milliseconds at a time. That asks for functions that begin and end more often than that. For others, whose
+  calls are 50 µs or more apart, `clock=time.thread_time_ns, cpu_clock=None` is exact, and cheap enough.
 """
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import repeat
 from types import CodeType
 from typing import Protocol
 
 from pytest_blcperf.capture.activations import Activations, ClockCost, Hooks
 from pytest_blcperf.capture.call_counts import count_calls
+from pytest_blcperf.capture.clock_cost import CostGauge, timed_nothing
 from pytest_blcperf.capture.functions import Roots, describe
-
-REPEATS = 15
-CALLS = 100
-"""How the clock's own cost is measured: the median of so many stretches of so many calls."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,10 @@ class _Installed(Protocol):
 class FunctionClock:
     """Times the functions whose code objects are given, in all threads, between `open` and `close`.
 
-    `clock` gives ns; `cost` is measured when it is None. Functions that run already when the clock is opened are timed
-    from their next call on. Profilers, tracers and monitoring tools in force stay so.
+    `clock` gives ns; `cost` is measured when it is None; `cpu_clock` gives the CPU time of the thread that opens the
+    clock and takes the readings, in ns; None where time without the CPU counts or `clock` is a CPU clock itself.
+    Functions that run already when the clock is opened are timed from their next call on. Profilers, tracers and
+    monitoring tools in force stay so.
     """
 
     def __init__(
@@ -63,17 +62,23 @@ class FunctionClock:
         codes: Sequence[CodeType],
         clock: Callable[[], int] = time.perf_counter_ns,
         cost: ClockCost | None = None,
+        cpu_clock: Callable[[], int] | None = time.thread_time_ns,
     ) -> None:
         self.codes = tuple(codes)
-        self.cost = cost or ClockCost()
-        self._clock = clock
-        self._measure = cost is None
-        self._activations = Activations(self.codes, clock, self.cost)
+        self._gauge = CostGauge(clock) if cost is None else None
+        gauged = () if self._gauge is None else (timed_nothing.__code__,)
+        self._timed = self.codes + gauged
+        self._activations = Activations(self._timed, clock, cost or ClockCost(), cpu_clock)
         self._installed: _Installed | None = None
         self._since: list[tuple[int, float, float]] | None = None
         self._kept: list[tuple[int, float, float]] = [(0, 0.0, 0.0)] * len(self.codes)
         self.untimed: tuple[CodeType, ...] = ()
         """Which of the code objects cannot be timed in this interpreter; their readings are zero."""
+
+    @property
+    def cost(self) -> ClockCost:
+        """What the clock took for each activation when the last readings were taken; it is not in them."""
+        return self._activations.cost
 
     @property
     def misplaced(self) -> int:
@@ -86,15 +91,18 @@ class FunctionClock:
         """Begin timing."""
         if self._installed is not None:
             return
-        if self._measure:
-            self.cost = self._activations.cost = measured_cost(self._clock)
-        self._installed = _installed(self.codes, self._activations.hooks)
+        if self._gauge is not None:
+            self._gauge.prepare()
+        self._installed = _installed(self._timed, self._activations.hooks)
         try:
             self._installed.open()
+            self.untimed = tuple(code for code in self._installed.untimed if code is not timed_nothing.__code__)
+            if self._gauge is not None:
+                self._gauge.calibrate(self._activations, len(self.codes))
+                self._activations.cost = self._gauge.measured()
         except BaseException:
             self.close()
             raise
-        self.untimed = tuple(self._installed.untimed)
         self.start()
 
     def close(self) -> None:
@@ -107,12 +115,13 @@ class FunctionClock:
     def start(self) -> None:
         """Count from here on; the clock is opened started."""
         if self._since is None:
-            self._since = self._activations.sums()
+            self._since = self._sums()
+            self._activations.begin()
 
     def stop(self) -> None:
         """Count no further, until `start`. What happens between costs as much as before."""
         if self._since is not None:
-            self._keep()
+            self._keep(self._activations.now())
             self._since = None
 
     def take(self) -> list[Reading]:
@@ -121,13 +130,20 @@ class FunctionClock:
         An activation has all its time when it ends, so take readings where no timed function is running.
         """
         if self._since is not None:
-            self._keep()
+            end = self._activations.now()
+            if self._gauge is not None and self._installed is not None:
+                self._activations.cost = self._gauge.measured()
+            self._keep(end)
+            self._activations.begin()
         kept, self._kept = self._kept, [(0, 0.0, 0.0)] * len(self.codes)
         return [_reading(*sums) for sums in kept]
 
-    def _keep(self) -> None:
+    def _sums(self, end: tuple[int, int] | None = None) -> list[tuple[int, float, float]]:
+        return self._activations.sums(end)[: len(self.codes)]
+
+    def _keep(self, end: tuple[int, int] | None) -> None:
         assert self._since is not None
-        now = self._activations.sums()
+        now = self._sums(end)
         self._kept = [
             (kept[0] + new[0] - old[0], kept[1] + new[1] - old[1], kept[2] + new[2] - old[2])
             for kept, new, old in zip(self._kept, now, self._since, strict=True)
@@ -159,55 +175,6 @@ def find_codes(
         if description in order:
             found.append((order[description], len(found), code))
     return [code for _, _, code in sorted(found, key=lambda entry: entry[:2])]
-
-
-def measured_cost(clock: Callable[[], int] = time.perf_counter_ns) -> ClockCost:
-    """What timing costs in this process at present, by timing functions that do nothing."""
-    plain, plain_raising = _stretch(clock, _call_nothing), _stretch(clock, _catch)
-    activations = Activations([_nothing.__code__], clock, ClockCost())
-    installed = _installed([_nothing.__code__], activations.hooks)
-    installed.open()
-    try:
-        calls, raising = _stretch(clock, _call_nothing), _stretch(clock, _catch)
-        inside = []
-        for _ in repeat(None, REPEATS):
-            _, before, _ = activations.sums()[0]
-            _call_nothing(CALLS)
-            inside.append((activations.sums()[0][1] - before) / CALLS)
-    finally:
-        installed.close()
-    added, within = max(0.0, calls - plain), statistics.median(inside)
-    return ClockCost(min(within, added), max(0.0, added - within), max(0.0, raising - plain_raising))
-
-
-def _stretch(clock: Callable[[], int], loop: Callable[[int], None]) -> float:
-    """One call of the loop's body, ns."""
-    loop(CALLS)
-    times = []
-    for _ in repeat(None, REPEATS):
-        began = clock()
-        loop(CALLS)
-        times.append((clock() - began) / CALLS)
-    return statistics.median(times)
-
-
-def _nothing() -> None:
-    pass
-
-
-def _call_nothing(times: int) -> None:
-    for _ in repeat(None, times):
-        _nothing()
-
-
-def _raise() -> None:
-    raise LookupError
-
-
-def _catch(times: int) -> None:
-    for _ in repeat(None, times):
-        with suppress(LookupError):
-            _raise()
 
 
 if sys.version_info >= (3, 12):
