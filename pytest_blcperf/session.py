@@ -24,6 +24,7 @@ from pytest_blcperf.bench.scratch import scratch_folder
 from pytest_blcperf.bench.source_roots import source_roots
 from pytest_blcperf.bench.suite import Item, Suite
 from pytest_blcperf.bench.worker_process import Side
+from pytest_blcperf.changes import with_changed_lines
 from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.compare import compare_benchmark
@@ -68,6 +69,9 @@ class Session:
                 outcome = self._measure_head(choice, scratch)
         if outcome.verdict is not None:
             outcome.verdict = replace(outcome.verdict, seconds=self.clock() - self.began)
+            base_run = outcome.base_run or (choice.run if choice is not None else None)
+            if base_run is not None and outcome.run is not None:
+                outcome.verdict = with_changed_lines(outcome.verdict, base_run, outcome.run, self.repository)
         return outcome
 
     def _measure_head(self, choice: Choice | None, scratch: Path) -> Outcome:

@@ -26,9 +26,7 @@ from pytest_blcperf.errors import BaselineError, ExitCode
 from pytest_blcperf.options import BY_NAME
 
 if TYPE_CHECKING:
-    from pytest_blcperf.model.run import Run
     from pytest_blcperf.model.verdict import GateVerdict
-    from pytest_blcperf.report.comparison_page import ComparisonPage
     from pytest_blcperf.settings import Settings
 
 NAME = "compare"
@@ -59,6 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compares, prints, and returns 0, 1 (regressed), or raises BaselineError when there was nothing to compare."""
+    from pytest_blcperf import sources
+    from pytest_blcperf.changes import with_changed_lines
+    from pytest_blcperf.pages import comparison_page
     from pytest_blcperf.report.write import write_reports
     from pytest_blcperf.session import compare_runs
 
@@ -66,8 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
     if captures is not None:
         return compare_captures.run(captures, arguments)
     base, head = common.load(arguments.base), common.load(arguments.head)
-    verdict = compare_runs(base, head, _settings(arguments))
-    page = _page(verdict, base, head) if arguments.html else None
+    repository = sources.root_of(common.root_folder())
+    verdict = with_changed_lines(compare_runs(base, head, _settings(arguments)), base, head, repository)
+    page = comparison_page(verdict, base, head, repository) if arguments.html else None
     write_reports(verdict, markdown_path=arguments.markdown, html_path=arguments.html, page=page)
     if not arguments.quiet:
         _print(verdict, arguments.json)
@@ -89,13 +91,6 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         if text is not None:  # checked here so that the error names this command's flag, not pytest's
             BY_NAME[name].read(text, _flag(name))
     return resolve(flags, {}, pyproject.table(common.root_folder()))
-
-
-def _page(verdict: GateVerdict, base: Run, head: Run) -> ComparisonPage:
-    from pytest_blcperf import sources
-    from pytest_blcperf.pages import comparison_page
-
-    return comparison_page(verdict, base, head, sources.root_of(common.root_folder()))
 
 
 def _flag(name: str) -> str:

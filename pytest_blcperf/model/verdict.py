@@ -49,6 +49,32 @@ class CallChange:
     head: float
 
 
+OWN, CALLED, CALLER, MODULE = RELATIONS = ("own code", "called by it", "calls it", "module")
+
+
+@dataclass(frozen=True)
+class ChangedLines:
+    """Lines that differ between the sides, in a function on the way to a regression: one hunk of their difference.
+
+    `first` to `last` are its lines in the head, 1-based; where lines were only taken away, `last` is `first` − 1 and
+    they stood before `first`. `text` has lines of a diff, each beginning with `-` or `+`; `hidden` more were left out.
+    `relation` says how `function` has to do with the guilty one, one of RELATIONS; MODULE: in no function, and named in
+    the guilty one's code.
+    """
+
+    function: Function
+    first: int
+    last: int
+    text: tuple[str, ...]
+    hidden: int = 0
+    relation: str = OWN
+
+    @property
+    def line(self) -> int:
+        """A line of the head to point at; where lines were taken away, the one before them."""
+        return self.first if self.last >= self.first else max(self.last, 1)
+
+
 @dataclass(frozen=True)
 class FunctionVerdict:
     """A hot function judged. `p` is the confirmation's adjusted p-value (None when it was not a candidate);
@@ -63,6 +89,8 @@ class FunctionVerdict:
     explanation: Explanation | None = None
     follows_from: Function | None = None
     """The guilty function this one calls, when its growth is explained by that one's."""
+    changed_lines: tuple[ChangedLines, ...] = ()
+    """Of a guilty function: the changed lines that may have caused its growth, the most likely first."""
 
 
 @dataclass(frozen=True)

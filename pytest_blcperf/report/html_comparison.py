@@ -28,6 +28,7 @@ _NODE_LIMIT = 1_500_000
 _LINE_LIMIT = 400
 _FUNCTIONS_SHOWN = 5
 """Functions without a significant change that are seen before the reader asks for all."""
+_CHANGED_LINES = 30
 _TONES = {Outcome.REGRESSED: "regressed", Outcome.IMPROVED: "improved"}
 
 
@@ -260,8 +261,15 @@ def _function(
         "certainty": words.certainty(judged),
         "follows": name_text(judged.follows_from.name) if judged.follows_from is not None else "",
         "grown": words.followers(words.callers(verdict, judged)) if guilty else [],
+        "causes": [_cause(one) for one in words.causes(judged, 0 if source is not None else _CHANGED_LINES)],
         "source": _source(source) if source is not None else None,
     }
+
+
+def _cause(cause: words.Cause) -> dict[str, Any]:
+    kinds = {"-": "removed", "+": "added"}
+    lines = [{"kind": kinds.get(line[:1], "same"), "sign": line[:1], "text": line[1:]} for line in cause.lines]
+    return {"where": cause.where, "lines": lines}
 
 
 def _source(source: FunctionSource) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_blcperf.model.comparison import BenchmarkComparison, Estimate
 from pytest_blcperf.model.function import Function
-from pytest_blcperf.model.verdict import BenchmarkVerdict, FunctionVerdict, GateVerdict, Outcome
+from pytest_blcperf.model.verdict import BenchmarkVerdict, ChangedLines, FunctionVerdict, GateVerdict, Outcome
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report import words
 from pytest_blcperf.report.text import bounds, change_of, significant
@@ -134,6 +134,18 @@ def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str
             "dearer_per_call_ns": _number(parts.dearer_per_call_ns),
             "text": words.explanation(verdict),
         },
+        "changed_lines": [_changed_lines(one) for one in verdict.changed_lines],
+    }
+
+
+def _changed_lines(one: ChangedLines) -> dict[str, Any]:
+    return {
+        **_named(one.function),
+        "first": int(one.first),
+        "last": int(one.last),
+        "text": [_text(line) for line in one.text],
+        "hidden": int(one.hidden),
+        "relation": one.relation,
     }
 
 

@@ -30,6 +30,8 @@ _NARROWEST = 80
 _NAME_ROOM = 40
 _IDENTICAL_LISTED = 5
 _GUILTY_LISTED = 10
+_CHANGED_LINES = 6
+_CHANGED_PLACES = 3
 _INDENT = 4
 _ORDER = (Outcome.UNCHANGED, Outcome.IMPROVED, Outcome.NOT_COMPARED, Outcome.INCONCLUSIVE, Outcome.REGRESSED)
 _COLORS = {
@@ -239,5 +241,20 @@ def _function(page: _Page, verdict: BenchmarkVerdict, guilty: FunctionVerdict, i
     why = ", ".join(part for part in (words.explanation(guilty), words.calls(guilty)) if part)
     lines += page.fill(re.split(r" (?=and |but )|(?<=,) ", why), " ", inner, inner)
     lines += page.fill([words.certainty(guilty)], "", inner, inner)
+    lines += _causes(page, guilty, inner)
     grown = words.followers(words.callers(verdict, guilty))
     return [*lines, *page.fill(grown, ", ", f"{inner}its callers grew with it: ", inner + "  ")]
+
+
+def _causes(page: _Page, guilty: FunctionVerdict, indent: str) -> list[str]:
+    """Where the cause most likely is, with a few lines of the difference."""
+    causes = words.causes(guilty, _CHANGED_LINES)
+    if not causes:
+        return []
+    first, *others = causes
+    inner = indent + " " * _INDENT
+    lines = page.prose(first.where, indent, inner)
+    lines += [inner + page.cut(page.show(line), page.width - len(inner)) for line in first.lines]
+    named = [one.where for one in others[:_CHANGED_PLACES]]
+    more = len(others) - len(named)
+    return [*lines, *page.prose("; ".join([*named, *[f"{more} more"][: more > 0]]), f"{indent}also ", inner)]

@@ -6,11 +6,22 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, SELF, BenchmarkComparison
-from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, GateVerdict, Outcome
+from pytest_blcperf.model.verdict import (
+    CALLED,
+    CALLER,
+    MODULE,
+    OWN,
+    BenchmarkVerdict,
+    ChangedLines,
+    Evidence,
+    FunctionVerdict,
+    GateVerdict,
+    Outcome,
+)
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report.text import (
     bounds,
@@ -233,7 +244,8 @@ def remarks(verdict: BenchmarkVerdict) -> list[str]:
 
 def _changed_elsewhere(verdict: BenchmarkVerdict) -> list[str]:
     """Changed functions to look at when none of the guilty ones was changed itself; at most three."""
-    if verdict.outcome is not Outcome.REGRESSED or any(one.comparison.code_changed for one in verdict.guilty):
+    known = any(one.comparison.code_changed or one.changed_lines for one in verdict.guilty)
+    if verdict.outcome is not Outcome.REGRESSED or known:
         return []
     listed = [f"{clean(one.name, 80)} ({clean(one.location, 120)})" for one in verdict.changed_code[:3]]
     more = len(verdict.changed_code) - len(listed)
@@ -361,6 +373,47 @@ def _per_call(verdict: FunctionVerdict) -> str:
         show = time_ns if comparison.unit == NANOSECONDS else instructions
         return f"dearer per call: {show(base)} → {show(head)}"
     return f"{'dearer' if head > base else 'cheaper'} per call: {percent(head / base - 1)}"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Changed lines in words: `src/x.py:42-47 changed`, and the lines themselves, clean and without common indent."""
+
+    where: str
+    lines: tuple[str, ...]
+
+
+def causes(guilty: FunctionVerdict, lines: int) -> list[Cause]:
+    """The changed lines behind a guilty function, the most likely first; of the first ones `lines` lines in all."""
+    found = []
+    for one in guilty.changed_lines:
+        shown = _dedented(one.text)[:lines]
+        hidden = len(one.text) - len(shown) + one.hidden
+        more = (f"… {hidden} more line{'s'[: hidden != 1]}",) if shown and hidden else ()
+        found.append(Cause(f"{changed_place(one)} changed{_RELATIONS[one.relation](one)}", (*shown, *more)))
+        lines -= len(shown)
+    return found
+
+
+_RELATIONS: dict[str, Callable[[ChangedLines], str]] = {
+    OWN: lambda _: "",
+    CALLED: lambda one: f" in {clean(one.function.name, 80)}, which it calls",
+    CALLER: lambda one: f" in {clean(one.function.name, 80)}, which calls it",
+    MODULE: lambda _: ", outside functions",
+}
+
+
+def changed_place(one: ChangedLines) -> str:
+    """`src/x.py:42-47`; `src/x.py:41` where lines behind it were taken away."""
+    last = f"-{one.last}" if one.last > one.first else ""
+    return f"{clean(one.function.file, 160)}:{one.line}{last}"
+
+
+def _dedented(text: Sequence[str]) -> list[str]:
+    """Lines of a diff without the indent that all of them have."""
+    lines = [clean(line.expandtabs(4).rstrip(), 160) for line in text]
+    indent = min((len(line) - 1 - len(line[1:].lstrip()) for line in lines if line[1:].strip()), default=0)
+    return [line[:1] + line[1 + indent :] for line in lines]
 
 
 def callers(verdict: BenchmarkVerdict, guilty: FunctionVerdict) -> tuple[FunctionVerdict, ...]:

@@ -17,8 +17,10 @@ from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.comparison import BenchmarkComparison, Estimate, FunctionComparison
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.verdict import (
+    RELATIONS,
     BenchmarkVerdict,
     CallChange,
+    ChangedLines,
     Evidence,
     Explanation,
     FunctionVerdict,
@@ -35,6 +37,10 @@ BENCHMARK_LIMIT = 20_000
 FUNCTION_LIMIT = 1_000
 """Functions, or changed functions, of one benchmark."""
 WARNING_LIMIT = 1_000
+HUNK_LIMIT = 100
+"""Hunks of changed lines of one function."""
+LINE_LIMIT = 100
+"""Lines shown of one hunk."""
 _WHOLE = 1 << 53
 
 _Word = TypeVar("_Word", Outcome, Evidence)
@@ -147,7 +153,27 @@ def _function(fields: Fields) -> FunctionVerdict:
         if parts is None
         else Explanation(_number(parts, "called_more_ns"), _number(parts, "dearer_per_call_ns")),
         follows_from=None if cause is None else _named(cause),
+        changed_lines=_changed_lines(fields),
     )
+
+
+def _changed_lines(fields: Fields) -> tuple[ChangedLines, ...]:
+    """Hunks that may be the cause; older files of this version have no such member."""
+    found = _objects(fields, "changed_lines", HUNK_LIMIT) if fields.has("changed_lines") else []
+    return tuple(_hunk(one) for one in found)
+
+
+def _hunk(fields: Fields) -> ChangedLines:
+    text, relation = fields.texts("text"), fields.text("relation")
+    if len(text) > LINE_LIMIT:
+        raise MalformedError(f"{fields.place('text')}: more than {LINE_LIMIT} lines")
+    if any(line[:1] not in ("-", "+") for line in text):
+        raise MalformedError(f"{fields.place('text')}: a line without - or + in front")
+    if relation not in RELATIONS:
+        raise MalformedError(f"{fields.place('relation')}: {show(relation)} is not one of the known words")
+    first = fields.integer("first", 0, 1 << 31)
+    last, hidden = fields.integer("last", first - 1, 1 << 31), fields.integer("hidden", 0, 1 << 31)
+    return ChangedLines(_named(fields), first, last, tuple(text), hidden, relation)
 
 
 def _function_comparison(fields: Fields) -> FunctionComparison:
