@@ -83,7 +83,7 @@ def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]
     spend: a p-value again, by the union bound. Stored: there are no fresh launches, so Holm over every hypothesis on
     the data there is. Improvements: Holm over every hypothesis of the session on all data. The estimate shown beside a
     verdict is that of all launches. Where instructions were counted, they are hypotheses too, on the data there is:
-    counting again would give the same.
+    counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`).
     """
     every = [one for trial in trials for one in (trial, trial.counts) if one is not None]
     findings = Findings(_adjusted(_accusations(every)), _adjusted(_gains(every)), alpha)
@@ -133,12 +133,14 @@ def _accusations(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
                     continue
                 p = min(1.0, _p_dearer(trial, tested) / spent)
                 found[tested.hypothesis] = min(found.get(tested.hypothesis, 1.0), p)
+        for hypothesis, p in trial.by_calls.items():
+            found[hypothesis] = min(found.get(hypothesis, 1.0), p)
     return found
 
 
 def _p_dearer(trial: Trial, tested: Tested) -> float:
     """The p-value of one look at one hypothesis; 1 where the effect is not what the gate fails for, however sure."""
-    if trial.paired and not tested.slower:
+    if not tested.slower:
         return 1.0
     if tested.function is None or trial.evidence_sides is None:
         return tested.p_slower

@@ -13,6 +13,8 @@ from pytest_blcperf.compare import trial
 from pytest_blcperf.compare.compare import compare_benchmark, sides
 from pytest_blcperf.compare.suspects import CLOCK_NS, needs_profile, open_hypotheses, suspects
 from pytest_blcperf.compare.timed import timed_functions
+from pytest_blcperf.compare.trial import lockstep_trial
+from pytest_blcperf.gate import judge
 from pytest_blcperf.model.comparison import SELF, TOTAL
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, FunctionTimes
@@ -167,3 +169,23 @@ def test_functions_of_other_launches_and_names_do_not_mix() -> None:
     found = timed_functions(replace(base, function_times=moved), base, [0, 1, 2], [(old, function("parse"))])
     assert found[function("parse")].total.ratio.change == pytest.approx(0)
     assert timed_functions(base, base, [0, 1, 2], [(old, function("parse"))]) == {}
+
+
+def test_a_cheap_function_called_twice_as_often_is_convicted_without_a_confirmation() -> None:
+    # 1.6 % of the benchmark, then twice that: never hot, and no candidate of a look.
+    stacks, twice = {**PLAIN, "cheap < run < test": 16}, {**PLAIN, "cheap < run < test": 32}
+    base = benchmark(stacks, confirm=0, calls={**CALLS, "cheap": 40.0})
+    head = benchmark(twice, confirm=0, calls={**CALLS, "cheap": 80.0})
+    (verdict,) = judge([lockstep_trial(base, head, chosen())], 0.001)
+    assert verdict.outcome is Outcome.REGRESSED
+    guilty = verdict.guilty[0]
+    assert (guilty.comparison.function.name, guilty.evidence) == ("cheap", Evidence.COUNTS)
+    assert verdict.evidence is Evidence.COUNTS
+
+
+def test_the_same_work_in_more_calls_is_no_regression() -> None:
+    stacks = {**PLAIN, "cheap < run < test": 16}
+    base = benchmark(stacks, confirm=0, calls={**CALLS, "cheap": 40.0})
+    head = benchmark(stacks, confirm=0, calls={**CALLS, "cheap": 80.0})
+    (verdict,) = judge([lockstep_trial(base, head, chosen())], 0.001)
+    assert verdict.outcome is Outcome.UNCHANGED

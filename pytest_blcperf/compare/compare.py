@@ -282,10 +282,21 @@ def _hot(both: Sides, settings: Settings, benchmark: str) -> Iterator[tuple[Pair
         leaf = self_shares is not None and max(self_shares) >= least and _same(self_shares, total_shares)
         # A changed function is judged however small, where clocks make that possible.
         changed = bool(pair.code_changed) and both.exact(pair, TOTAL) is not None
-        if (max(total_shares) >= least or changed) and min(total_shares) < WHOLE and not leaf:
+        if (
+            (max(total_shares) >= least or changed or _more_calls(pair, total_shares[0], limits.min_impact))
+            and min(total_shares) < WHOLE
+            and not leaf
+        ):
             found.append((-max(total_shares), order, pair, TOTAL))
     for _, _, pair, kind in sorted(found, key=lambda one: (one[0], one[1], one[3])):
         yield pair, kind
+
+
+def _more_calls(pair: Pair, share: float, impact: float) -> bool:
+    """Whether a function that is not hot is called so much more often that it may matter."""
+    if not (pair.counts_exact and pair.calls_base and pair.calls_head):
+        return False
+    return share * (pair.calls_head / pair.calls_base - 1) >= impact / 2
 
 
 def _same(self_shares: tuple[float, float], total_shares: tuple[float, float]) -> bool:
@@ -302,11 +313,10 @@ def _asked(both: Sides, only: Collection[Key]) -> Iterator[tuple[Pair, str]]:
 
 def _compared(both: Sides, pair: Pair, kind: str) -> FunctionComparison:
     base, head = both.counts(pair, kind)
-    shares = both.shares(pair, kind)
+    shares = both.known_shares(pair, kind)
     exact = both.exact(pair, kind)
     if exact is not None:
-        ratio, costs = exact.ratio, (exact.base_ns, exact.head_ns)
-        share = exact.base_ns / both.times.base_ns if both.times.base_ns else 0.0
+        ratio, costs, share = exact.ratio, (exact.base_ns, exact.head_ns), shares[0]
     else:
         ratio, costs = both.compared(base, head), (shares[0] * both.times.base_ns, shares[1] * both.times.head_ns)
         # The smoothed share, as in L: a new function's impact is then its share of the head, not zero times infinity.

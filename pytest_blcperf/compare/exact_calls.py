@@ -74,7 +74,8 @@ def _more(one: FunctionComparison) -> MoreCalls | None:
     if one.samples_base <= 0 or not 0 < one.share_base <= 1:
         return None
     growth = after / before
-    sampling = math.sqrt((1 - one.share_base) / (one.samples_base + 0.5))
+    # Where clocks measured the cost, it has no sampling error.
+    sampling = 0.0 if one.timed else math.sqrt((1 - one.share_base) / (one.samples_base + 0.5))
     error = max(one.ratio.standard_error, sampling)
     worth = Estimate(math.log(one.share_base * (growth - 1)), error, one.ratio.freedom)
     return MoreCalls(one, growth, worth, _upper(one.ratio) < math.log(growth))

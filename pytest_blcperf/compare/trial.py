@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pytest_blcperf.compare.compare import Sides, compare_benchmark, sides
-from pytest_blcperf.compare.decide import below_margin, p_faster, p_slower, upper_change
+from pytest_blcperf.compare.decide import TOLERATED, below_margin, p_above, p_faster, p_slower, upper_change
+from pytest_blcperf.compare.exact_calls import more_calls
 from pytest_blcperf.compare.instructions import in_instructions
 from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, BenchmarkComparison, Estimate, FunctionComparison
 from pytest_blcperf.model.environment import Environment
@@ -18,6 +19,8 @@ from pytest_blcperf.settings import Limits, Settings
 
 NEAR = 0.7
 """Part of threshold and impact from which on a first look takes something for a candidate."""
+TIME_GREW = 0.05
+"""P-value of a function's time from which on it counts as grown beside the number of its calls."""
 CONFIRM_LAUNCHES = 2
 """How many times the launches of the looks may confirm: a verdict at one in a thousand wants degrees of freedom."""
 CONFIRM_SPENT = (0.2, 0.3, 0.5)
@@ -124,6 +127,24 @@ class Trial:
     def counted(self) -> bool:
         """In instructions: all the data there is may convict, for counting again would give the same."""
         return self.overall.unit == INSTRUCTIONS
+
+    @cached_property
+    def by_calls(self) -> dict[Hypothesis, float]:
+        """What more calls alone accuse, with the p-value of it: their number is exact, so no launch has to confirm it.
+
+        The function is called more often by more than its threshold, that is worth the least impact, surely half of it,
+        and its time grew too (p < 0.05): else the same work may have been dealt out to more calls.
+        """
+        if not self.paired or self.incomparable or self.overall.unit != NANOSECONDS:
+            return {}
+        tested = {one.function: one for one in tests(self.overall, self.settings) if one.function is not None}
+        found = {}
+        for more in more_calls(self.overall.functions):
+            one = tested[more.comparison]
+            grew = one.slower and p_above(one.estimate, 0.0) < TIME_GREW
+            if grew and more.growth - 1 > one.limits.threshold and more.likely >= one.limits.min_impact:
+                found[one.hypothesis] = more.p(TOLERATED * one.limits.min_impact)
+        return found
 
     @property
     def evidence(self) -> tuple[tuple[float, BenchmarkComparison], ...]:

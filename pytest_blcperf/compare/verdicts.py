@@ -34,11 +34,9 @@ class Findings:
         """Slowdowns that are significant, and large enough, in the data that may convict."""
         if trial.incomparable:
             return frozenset()
+        place = trial.overall.id, trial.overall.unit
         return frozenset(
-            tested.hypothesis
-            for _, comparison in trial.evidence
-            for tested in tests(comparison, trial.settings)
-            if tested.slower and self.slower.get(tested.hypothesis, 1.0) <= self.alpha
+            one for one, p in self.slower.items() if p <= self.alpha and (one.benchmark, one.unit) == place
         )
 
 
@@ -56,7 +54,7 @@ def verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
     return BenchmarkVerdict(
         id=trial.overall.id,
         outcome=outcome,
-        evidence=_evidence(trial, None if not guilty or own.hypothesis in guilty else functions[0].comparison),
+        evidence=functions[0].evidence if guilty and own.hypothesis not in guilty else _evidence(trial, None),
         reason=sentence,
         comparison=trial.overall,
         functions=functions,
@@ -154,12 +152,18 @@ def _function(
     return FunctionVerdict(
         comparison=one,
         outcome=outcome,
-        evidence=_evidence(trial, one),
+        evidence=Evidence.COUNTS if _told_by_calls(trial, tested, findings) else _evidence(trial, one),
         p=findings.slower.get(tested.hypothesis),
         detectable=None if trial.incomparable else detectable(tested.estimate, tested.limits.threshold),
         explanation=explain(one),
         follows_from=causes.get((one.function, one.kind)),
     )
+
+
+def _told_by_calls(trial: Trial, tested: Tested, findings: Findings) -> bool:
+    """Whether the number of its calls is enough to convict a function."""
+    p = trial.by_calls.get(tested.hypothesis, 1.0)
+    return tested.hypothesis in findings.convicted(trial) and len(findings.slower) * p <= findings.alpha
 
 
 def _blame(judged: FunctionVerdict) -> tuple[bool, bool, bool, bool, float]:
