@@ -14,6 +14,9 @@ from pytest_blcperf.model.comparison import BenchmarkComparison
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, test_id
 from pytest_blcperf.settings import Settings
 
+PROFILED_LAUNCHES = 2
+"""Launches from whose profiles and call counts it follows which functions are timed in those to come."""
+
 
 class Source(Protocol):
     """Where launches come from: `bench.measure.Measurement`, or launches that were recorded before."""
@@ -61,6 +64,12 @@ def _screened(source: Source, settings: Mapping[str, Settings], launches: int) -
     candidates: dict[str, tuple[Hypothesis, ...]] = {}
     undecided = list(settings)
     looks = _looks(launches)
+    if looks[0] > PROFILED_LAUNCHES:
+        source.measure(undecided, PROFILED_LAUNCHES, LOOK)
+        for id_, base, head in _both(source, undecided):
+            if id_ in settings:
+                comparison = compare_benchmark(base, head, settings[id_], phase=LOOK, paired=True)
+                _focus(source, comparison, sides(base, head, phase=LOOK, paired=True), settings[id_], ())
     for number in looks:
         source.measure(undecided, number, LOOK)
         steps: dict[str, set[Step]] = {}

@@ -58,7 +58,7 @@ def run(base: Benchmark, head: Benchmark, **settings: str) -> tuple[Recorded, Ou
 def test_equal_code_ends_after_the_first_look() -> None:
     one = benchmark(PLAIN, look=12, confirm=24, samples=20_000)
     source, outcome = run(one, one)
-    assert source.log == [(LOOK, 6), ("complete", 0)]
+    assert source.log == [(LOOK, 2), (LOOK, 6), ("complete", 0)]
     assert outcome is Outcome.UNCHANGED
 
 
@@ -66,7 +66,7 @@ def test_a_clear_regression_is_confirmed_at_the_first_look_at_fresh_launches() -
     source, outcome = run(
         benchmark(PLAIN, look=12, confirm=24), benchmark({**PLAIN, "load < test": 520}, look=12, confirm=24)
     )
-    assert source.log == [(LOOK, 6), (CONFIRM, 6), ("complete", 0)]
+    assert source.log == [(LOOK, 2), (LOOK, 6), (CONFIRM, 6), ("complete", 0)]
     assert outcome is Outcome.REGRESSED
 
 
@@ -74,11 +74,12 @@ def test_what_stays_open_takes_every_launch() -> None:
     noise = [[round(10_000_000 * (1.06 + 0.06 * (-1) ** index))] for index in range(36)]
     head = replace(benchmark({"test": 1000}, look=12, confirm=24), launches=launches(noise, 12))
     source, outcome = run(benchmark({"test": 1000}, look=12, confirm=24), head)
-    assert source.log == [(LOOK, 6), (LOOK, 12), (CONFIRM, 6), (CONFIRM, 12), (CONFIRM, 24), ("complete", 0)]
+    looks, confirming = [(LOOK, 2), (LOOK, 6), (LOOK, 12)], [(CONFIRM, 6), (CONFIRM, 12), (CONFIRM, 24)]
+    assert source.log == [*looks, *confirming, ("complete", 0)]
     assert outcome is Outcome.INCONCLUSIVE
 
 
-def test_after_a_look_the_suspects_are_timed_and_profiled_only_where_that_is_needed() -> None:
+def test_after_the_first_profiles_the_suspects_are_timed_and_profiled_only_where_that_is_needed() -> None:
     base = benchmark(PLAIN, look=12, confirm=24, calls=CALLS, samples=200)
     source, _ = run(base, benchmark({**PLAIN, "load < test": 480}, look=12, confirm=24, calls=CALLS, samples=200))
     assert source.focused[-1] == (["run", "load", "parse", "render"], False)

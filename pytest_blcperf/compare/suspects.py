@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from pytest_blcperf.compare.compare import WHOLE, Pair, Sides
+from pytest_blcperf.compare.compare import LITTLE, SELF_SLACK, WHOLE, Pair, Sides
 from pytest_blcperf.compare.trial import Hypothesis, Tested
 from pytest_blcperf.model.comparison import SELF, TOTAL
 from pytest_blcperf.model.function import PYTHON, Function
@@ -73,8 +73,27 @@ def _told_by_clock(tested: Tested, timed: Collection[Suspect], both: Sides) -> b
     if one.kind == TOTAL:
         return True
     pair = next(pair for pair in both.pairs if pair.function == one.function)
-    # Without data of clocks yet: what hardly calls anything.
-    return both.exact(pair, SELF) is not None or _least(both, pair, SELF) >= 0.8 * _share(both, pair)
+    return both.exact(pair, SELF) is not None or _keeps_to_itself(both, pair, timed)
+
+
+def _keeps_to_itself(both: Sides, pair: Pair, timed: Collection[Suspect]) -> bool:
+    """Whether, by the profile, what a clock would call the function's own time is its self time and little more."""
+    heads = {head for _, head in timed}
+    others = [other for other in both.pairs if other.function in heads and other is not pair]
+    sides = (
+        (both.base, pair.index_base, [other.index_base for other in others]),
+        (both.head, pair.index_head, [other.index_head for other in others]),
+    )
+    for (side, caller, callees), own in zip(sides, both.shares(pair, SELF), strict=True):
+        if caller is None:
+            return False
+        left = side.containing([caller])
+        for callee in callees:
+            if callee is not None:
+                left = left & ~side.calls_through(caller, callee)
+        if side.within(left).sum() / side.samples.sum() > SELF_SLACK * own + LITTLE:
+            return False
+    return True
 
 
 def _share(both: Sides, pair: Pair) -> float:
