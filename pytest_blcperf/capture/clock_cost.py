@@ -42,7 +42,7 @@ class CostGauge:
 
     def prepare(self) -> None:
         """Before the clock is installed: what exceptions take without it."""
-        self._plain_raising = self._stretch(_catch)
+        self._plain_raising = statistics.median(self._stretch(_catch) for _ in repeat(None, FIRST_STRETCHES))
 
     def calibrate(self, activations: Activations, place: int) -> None:
         """When it is installed: how its cost splits. `place` is that of `timed_nothing` in the sums."""
