@@ -468,3 +468,16 @@ def test_the_longest_are_cut_down_to_one_length(gaps, excess, level):
     found = activations._level(gaps, excess)
     assert found == pytest.approx(level)
     assert sum(max(0, gap - found) for gap in gaps) == pytest.approx(min(excess, sum(gaps)))
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.11"])
+def test_the_standard_library_does_the_same_with_hooks_everywhere(version):
+    program = Path(__file__).with_name("timed_code_program.py")
+    command = [interpreters.of(version), "-W", "ignore", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["codes"] > 500
+    assert found["calls"] > 5_000
+    assert found["refused"] <= (found["codes"] // 20 if version == "3.10" else 0)
+    assert (found["lines"], found["different"], found["after"], found["misplaced"]) == ([], [], True, 0)
