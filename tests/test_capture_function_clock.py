@@ -460,6 +460,25 @@ def test_time_without_the_cpu_is_cut_off_in_long_rounds_too(monkeypatch):
     assert found[0].total_ns == 0
 
 
+@pytest.mark.parametrize("apart", [1_000, 10_000_000])
+def test_either_clock_counts_in_real_time(apart):
+    def work():
+        for _ in range(500):
+            leaf()
+
+    meter = FunctionClock.fitting([work.__code__, leaf.__code__], apart)
+    meter.open()
+    try:
+        work()
+        outer, inner = meter.take()
+    finally:
+        meter.close()
+    assert outer.calls == 1
+    assert (inner.calls, inner.self_ns) == (500, inner.total_ns)
+    assert 0 <= outer.self_ns <= outer.total_ns
+    assert meter.cost.inside_ns >= 0
+
+
 @pytest.mark.parametrize(
     ("gaps", "excess", "level"),
     [([1, 2, 10], 8, 2), ([1, 2, 10], 3, 7), ([9, 1, 9], 6, 6), ([5], 5, 0), ([5, 5], 99, 0), ([4, 8, 2], 13, 1 / 3)],

@@ -7,8 +7,8 @@ From Python 3.12 on by local events of `sys.monitoring`, before by exchanging co
 - The clock is the wall clock: 45 ns a reading where the CPU clock, a system call, takes 480, which for a function of a
   microsecond is as much as the function. Time in which the thread had no CPU is known from the CPU clock at both ends
   of a round and cut off the longest times between two events (`activations.without_absence`): neighbours on the same
-  CPU take milliseconds at a time. That asks for functions that begin and end more often than that. For others, whose
-  calls are 50 µs or more apart, `clock=time.thread_time_ns, cpu_clock=None` is exact, and cheap enough.
+  CPU take milliseconds at a time. That asks for functions that begin and end more often than that; for others the CPU
+  clock is exact, and cheap enough (`FunctionClock.fitting`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from pytest_blcperf.capture.activations import Activations, ClockCost, Hooks
 from pytest_blcperf.capture.call_counts import count_calls
 from pytest_blcperf.capture.clock_cost import CostGauge, timed_nothing
 from pytest_blcperf.capture.functions import Roots, describe
+
+CPU_CLOCK_FROM_NS = 50_000
+"""Time between calls from which on the CPU clock is used: two readings of it are 2 % of that."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,13 @@ class FunctionClock:
         self._kept: list[tuple[int, float, float]] = [(0, 0.0, 0.0)] * len(self.codes)
         self.untimed: tuple[CodeType, ...] = ()
         """Which of the code objects cannot be timed in this interpreter; their readings are zero."""
+
+    @classmethod
+    def fitting(cls, codes: Sequence[CodeType], ns_between_calls: float) -> FunctionClock:
+        """With the clock that suits how often the functions are called: the time of a round by its timed calls."""
+        if ns_between_calls >= CPU_CLOCK_FROM_NS:
+            return cls(codes, time.thread_time_ns, cpu_clock=None)
+        return cls(codes)
 
     @property
     def cost(self) -> ClockCost:
