@@ -173,7 +173,9 @@ def _time_functions(
     readings: list[list[list[list[int]]]] = [[] for _ in sides]
     untimed: set[int] = set()
     for side in sides:
-        untimed |= {int(number) for number in side.request("clock-open", chosen=timed)["untimed"]}
+        untimed |= {
+            int(number) for number in side.request("clock-open", chosen=timed, iterations=iterations)["untimed"]
+        }
     for order in islice(_sweeps(len(sides), generator), sweeps):
         for index in order:
             answer = sides[index].request("clock-round", iterations=iterations)

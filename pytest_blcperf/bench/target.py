@@ -6,6 +6,7 @@ Every request and every answer is plain data (see `lockstep.py` for who asks wha
 from __future__ import annotations
 
 import gc
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -256,11 +257,23 @@ class Target:
         return {"found": [code is not None for code in self._suspects]}
 
     def _on_clock_open(self, request: Request) -> Answer:
-        codes = [self._suspects[number] for number in request["chosen"]]
-        self._clock = FunctionClock([code for code in codes if code is not None])
-        self._clock.open()
-        self._clock.stop()
-        return {"untimed": [self._clock.codes.index(code) for code in self._clock.untimed]}
+        """Begin timing them, with the clock that suits how often they are called; their code is warm afterwards."""
+        iterations = int(request["iterations"])
+        codes = [code for number in request["chosen"] if (code := self._suspects[number]) is not None]
+        self._open_clock(FunctionClock(codes))
+        _, wall = self._round(iterations)
+        assert self._clock is not None
+        between = wall / max(1, sum(one.calls for one in self._clock.take()))
+        fitting = FunctionClock.fitting(codes, between if self._job.setup is None else math.inf)
+        self._close_clock()
+        self._open_clock(fitting)
+        self._round(iterations)
+        return {"untimed": [codes.index(code) for code in fitting.untimed]}
+
+    def _open_clock(self, clock: FunctionClock) -> None:
+        self._clock = clock
+        clock.open()
+        clock.stop()
 
     def _on_clock_round(self, request: Request) -> Answer:
         assert self._clock is not None
