@@ -264,8 +264,8 @@ class Target:
         _, wall = self._round(iterations)
         assert self._clock is not None
         between = wall / max(1, sum(one.calls for one in self._clock.take()))
-        fitting = FunctionClock.fitting(codes, between if self._job.setup is None else math.inf)
         self._close_clock()
+        fitting = FunctionClock.fitting(codes, between if self._job.setup is None else math.inf)
         self._open_clock(fitting)
         self._round(iterations)
         return {"untimed": [codes.index(code) for code in fitting.untimed]}
