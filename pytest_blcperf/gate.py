@@ -13,8 +13,8 @@ from enum import Enum
 from pytest_blcperf.compare.blame import p_callers_grew
 from pytest_blcperf.compare.holm import adjust
 from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, differing, lockstep_trial, stored_trial, tests
-from pytest_blcperf.compare.verdicts import Findings, joined, verdict
-from pytest_blcperf.model.comparison import BenchmarkComparison
+from pytest_blcperf.compare.verdicts import Findings, joined, uncounted, verdict
+from pytest_blcperf.model.comparison import INSTRUCTIONS, BenchmarkComparison
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
 from pytest_blcperf.settings import Settings
 
@@ -65,8 +65,11 @@ def screen(comparison: BenchmarkComparison, settings: Settings, *, last: bool) -
 
     A candidate (effect and impact large enough, p < 0.1 uncorrected at the last look, p < 0.02 before) asks for a
     confirmation, and what comes near it (p < 0.35) joins. Otherwise more launches while something is open: a 95 % upper
-    bound above the threshold, of the benchmark or of a function that could matter.
+    bound above the threshold, of the benchmark or of a function that could matter. Where instructions are gated, times
+    are only shown, and the first look's do.
     """
+    if comparison.judged == INSTRUCTIONS:
+        return Screen(Step.DONE)
     tested = tests(comparison, settings)
     suspects = [one for one in tested if one.nearly_slower and one.p_slower < JOIN_P]
     if any(one.p_slower < (SCREEN_P if last else EARLY_P) for one in suspects):
@@ -87,12 +90,14 @@ def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]
     """
     every = [one for trial in trials for one in (trial, trial.counts) if one is not None]
     findings = Findings(_adjusted(_accusations(every)), _adjusted(_gains(every)), alpha)
-    return tuple(
-        verdict(trial, findings)
-        if trial.counts is None
-        else joined(verdict(trial, findings), verdict(trial.counts, findings))
-        for trial in trials
-    )
+    return tuple(_verdict(trial, findings) for trial in trials)
+
+
+def _verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
+    timed = verdict(trial, findings)
+    if trial.counts is not None:
+        return joined(timed, verdict(trial.counts, findings))
+    return uncounted(timed) if trial.shown_only else timed
 
 
 def settled(trials: Sequence[Trial], alpha: float) -> frozenset[str]:
@@ -125,7 +130,7 @@ def _accusations(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
     for trial in trials:
         # A candidate that was never confirmed was tested all the same: it counts in the correction.
         found.update(dict.fromkeys(trial.candidates, 1.0))
-        if trial.incomparable:
+        if trial.incomparable or trial.shown_only:
             continue
         for spent, comparison in trial.evidence:
             for tested in tests(comparison, trial.settings):

@@ -27,6 +27,7 @@ from pytest_blcperf.bench.worker_process import Side
 from pytest_blcperf.changes import with_changed_lines
 from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
+from pytest_blcperf.compare.chosen_metric import gated_by_metric
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.model.run import LOOK, Benchmark, Run, test_id
 from pytest_blcperf.model.verdict import BenchmarkVerdict, GateVerdict
@@ -193,6 +194,7 @@ class Session:
     def _verdict(
         self, choice: Choice, verdicts: Iterable[BenchmarkVerdict], warnings: Iterable[Warning], base: str
     ) -> GateVerdict:
+        verdicts, missing = gated_by_metric(verdicts, self.settings, self._settings_by_id())
         position = {item.id: number for number, item in enumerate(self.suite.items)}
         ordered = sorted(verdicts, key=lambda verdict: position.get(test_id(verdict.id, position), len(position)))
         return GateVerdict(
@@ -201,7 +203,7 @@ class Session:
             mode=choice.mode,
             benchmarks=_accepted(ordered, self.settings),
             alpha=self.settings.alpha,
-            warnings=tuple(dict.fromkeys(warnings)),
+            warnings=tuple(dict.fromkeys((*warnings, *missing))),
         )
 
     def _settings_by_id(self) -> dict[str, Settings]:
@@ -245,7 +247,8 @@ def compare_runs(
             trials.append(_trial_again(old, new, chosen))
         else:
             trials.append(gate.stored_trial(old, new, chosen, base.environment, head.environment))
-    judged = _accepted(gate.judge(trials, settings.alpha), settings)
+    verdicts, missing = gated_by_metric(gate.judge(trials, settings.alpha), settings, settings_by_id or {})
+    judged = _accepted(verdicts, settings)
     return GateVerdict(
         base=base.label,
         head=head.label,
@@ -256,7 +259,7 @@ def compare_runs(
             *(gate.not_compared(one.id, "only in the base") for one in matched.only_base),
         ),
         alpha=settings.alpha,
-        warnings=(*base.warnings, *head.warnings, *environment.drift(base.environment, head.environment)),
+        warnings=(*base.warnings, *head.warnings, *missing, *environment.drift(base.environment, head.environment)),
     )
 
 

@@ -142,7 +142,7 @@ class Measurement:
             one.id: one
             for identifier, harvests in self._harvests.items()
             if identifier not in self.failures
-            for one in harvests[side].benchmarks(self._short.get(identifier))
+            for one in harvests[side].benchmarks(self._short.get(identifier), self._uncounted.get(identifier))
         }
 
     def _wants(self, identifier: str, launches: int, phase: str) -> bool:

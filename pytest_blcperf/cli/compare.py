@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NAME = "compare"
 SUMMARY = "compare two runs; exit code 1 when the head regressed"
 
-_THRESHOLDS = ("threshold", "min_share", "min_impact", "alpha")
+_OPTIONS = ("threshold", "min_share", "min_impact", "alpha", "metric")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--fail-on-regression", action="store_true", help="exit code 1 when a benchmark regressed (the default)"
     )
     failing.add_argument("--no-fail", action="store_true", help="only show: exit code 0 whatever the verdict")
-    for name in _THRESHOLDS:
+    for name in _OPTIONS:
         option = BY_NAME[name]
         parser.add_argument(_flag(name), dest=name, metavar=option.metavar, help=option.help)
     compare_captures.add_options(parser)
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> Settings:
     from pytest_blcperf.settings import resolve
 
-    flags = {name: getattr(arguments, name) for name in _THRESHOLDS}
+    flags = {name: getattr(arguments, name) for name in _OPTIONS}
     for name, text in flags.items():
         if text is not None:  # checked here so that the error names this command's flag, not pytest's
             BY_NAME[name].read(text, _flag(name))

@@ -22,11 +22,14 @@ from pytest_blcperf.compare.launch_mean import NOTHING
 from pytest_blcperf.compare.metrics import metric_times
 from pytest_blcperf.compare.shares import Mask, Tally, tally
 from pytest_blcperf.compare.timed import TimedCost, TimedFunction, timed_functions
+from pytest_blcperf.compare.wall import in_wall, in_wall_share
 from pytest_blcperf.model.comparison import (
+    CPU,
     INSTRUCTIONS,
     NANOSECONDS,
     SELF,
     TOTAL,
+    WALL,
     BenchmarkComparison,
     Estimate,
     FunctionComparison,
@@ -159,21 +162,34 @@ def compare_benchmark(
             warnings += (Warning("functions-capped", text),)
             wanted = wanted[:MOST_FUNCTIONS]
         functions = tuple(_compared(both, pair, kind) for pair, kind in wanted)
+    judged = _judged(head, settings, unit)
+    own = times
+    if judged == WALL:
+        own = _times(in_wall(base), in_wall(head), phase, paired, unit)
+        functions = in_wall_share(functions, times)
     return BenchmarkComparison(
         id=head.id,
         base_ns=times.base_ns,
         head_ns=times.head_ns,
-        ratio=times.ratio,
+        ratio=own.ratio,
         functions=functions,
         launches=min(len(times.launches_base), len(times.launches_head)),
         paired=paired,
-        base_wall_ns=times.base_wall_ns,
-        head_wall_ns=times.head_wall_ns,
+        base_wall_ns=own.base_wall_ns,
+        head_wall_ns=own.head_wall_ns,
         backend=head.profile.backend if both is not None and head.profile else "",
         metric=head.metric,
-        warnings=tuple(dict.fromkeys((*base.warnings, *head.warnings, *times.warnings, *warnings))),
+        warnings=tuple(dict.fromkeys((*base.warnings, *head.warnings, *own.warnings, *warnings))),
         unit=unit,
+        judged=judged,
     )
+
+
+def _judged(benchmark: Benchmark, settings: Settings, unit: str) -> str:
+    """What the gate judges; where it is a metric that tests report, the time beside it is CPU time."""
+    if unit == INSTRUCTIONS:
+        return INSTRUCTIONS
+    return settings.metric if benchmark.metric is None and settings.metric in (WALL, INSTRUCTIONS) else CPU
 
 
 def sides(

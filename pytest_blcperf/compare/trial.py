@@ -11,7 +11,14 @@ from pytest_blcperf.compare.compare import Sides, compare_benchmark, sides
 from pytest_blcperf.compare.decide import TOLERATED, below_margin, p_above, p_faster, p_slower, upper_change
 from pytest_blcperf.compare.exact_calls import more_calls
 from pytest_blcperf.compare.instructions import in_instructions
-from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, BenchmarkComparison, Estimate, FunctionComparison
+from pytest_blcperf.model.comparison import (
+    CPU,
+    INSTRUCTIONS,
+    NANOSECONDS,
+    BenchmarkComparison,
+    Estimate,
+    FunctionComparison,
+)
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
@@ -133,9 +140,10 @@ class Trial:
         """What more calls alone accuse, with the p-value of it: their number is exact, so no launch has to confirm it.
 
         The function is called more often by more than its threshold, that is worth the least impact, surely half of it,
-        and its time grew too (p < 0.05): else the same work may have been dealt out to more calls.
+        and its time grew too (p < 0.05): else the same work may have been dealt out to more calls. Where wall time is
+        gated, a share of the CPU time does not say what calls are worth.
         """
-        if not self.paired or self.incomparable or self.overall.unit != NANOSECONDS:
+        if not self.paired or self.incomparable or self.overall.judged != CPU:
             return {}
         tested = {one.function: one for one in tests(self.overall, self.settings) if one.function is not None}
         found = {}
@@ -145,6 +153,11 @@ class Trial:
             if grew and more.growth - 1 > one.limits.threshold and more.likely >= one.limits.min_impact:
                 found[one.hypothesis] = more.p(TOLERATED * one.limits.min_impact)
         return found
+
+    @property
+    def shown_only(self) -> bool:
+        """Times of a benchmark whose instructions are gated: they convict nobody."""
+        return self.overall.judged == INSTRUCTIONS and not self.counted
 
     @property
     def evidence(self) -> tuple[tuple[float, BenchmarkComparison], ...]:

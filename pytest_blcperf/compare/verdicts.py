@@ -10,11 +10,13 @@ from pytest_blcperf.compare.blame import follows_from, moved_within
 from pytest_blcperf.compare.decide import detectable
 from pytest_blcperf.compare.explain import changed_calls, explain
 from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, tests
-from pytest_blcperf.model.comparison import SELF, TOTAL, FunctionComparison
+from pytest_blcperf.model.comparison import INSTRUCTIONS, SELF, TOTAL, WALL, FunctionComparison
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, Outcome
 from pytest_blcperf.model.warning import Warning
 
+UNCOUNTED = "instructions-missing"
+"""The code of the warning that says why instructions were not counted."""
 _CHANGED_LISTED = 50
 
 
@@ -32,7 +34,7 @@ class Findings:
 
     def convicted(self, trial: Trial) -> frozenset[Hypothesis]:
         """Slowdowns that are significant, and large enough, in the data that may convict."""
-        if trial.incomparable:
+        if trial.incomparable or trial.shown_only:
             return frozenset()
         place = trial.overall.id, trial.overall.unit
         return frozenset(
@@ -72,7 +74,8 @@ def joined(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> BenchmarkVerdi
     """One verdict of two on the same benchmark, by time and by instructions.
 
     Instructions are the stronger evidence: what they convict is regressed whatever the time does. Where they convict
-    nothing, the time still can: it knows of memory and waiting. What the time leaves open, they settle.
+    nothing, the time still can: it knows of memory and waiting. What the time leaves open, they settle. Where they are
+    what is gated, they decide alone.
     """
     both = replace(
         timed,
@@ -80,8 +83,9 @@ def joined(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> BenchmarkVerdi
         functions=timed.functions or counted.functions,
         warnings=tuple(dict.fromkeys((*timed.warnings, *counted.warnings))),
     )
+    alone = timed.comparison is not None and timed.comparison.judged == INSTRUCTIONS
     settled = timed.outcome is Outcome.INCONCLUSIVE and counted.outcome in (Outcome.UNCHANGED, Outcome.IMPROVED)
-    if counted.outcome is Outcome.REGRESSED or settled:
+    if counted.outcome is Outcome.REGRESSED or settled or alone:
         return replace(
             both,
             outcome=counted.outcome,
@@ -94,6 +98,15 @@ def joined(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> BenchmarkVerdi
     if timed.outcome is Outcome.REGRESSED:
         return replace(both, reason=reason.by_time_alone(timed, counted))
     return both
+
+
+def uncounted(timed: BenchmarkVerdict) -> BenchmarkVerdict:
+    """The verdict where instructions are gated and were not counted: the times are shown and decide nothing."""
+    if timed.outcome is Outcome.NOT_COMPARED:
+        return timed
+    why = next((one.text for one in timed.comparison.warnings if one.code == UNCOUNTED), "") if timed.comparison else ""
+    said = why or "instructions were not counted on both sides"
+    return replace(timed, outcome=Outcome.NOT_COMPARED, evidence=Evidence.NONE, reason=said, p=None, detectable=None)
 
 
 def _changed_code(trial: Trial) -> tuple[Function, ...]:
@@ -188,7 +201,9 @@ def _evidence(trial: Trial, function: FunctionComparison | None) -> Evidence:
         return Evidence.STORED
     if trial.overall.metric is not None:
         return Evidence.METRIC
-    return Evidence.LOCKSTEP if function is None or function.timed else Evidence.PROFILE
+    if function is not None:
+        return Evidence.LOCKSTEP if function.timed else Evidence.PROFILE
+    return Evidence.WALL if trial.overall.judged == WALL else Evidence.LOCKSTEP
 
 
 def _outcome(

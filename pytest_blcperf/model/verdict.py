@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from pytest_blcperf.model.comparison import BenchmarkComparison, FunctionComparison
+from pytest_blcperf.model.comparison import INSTRUCTIONS, BenchmarkComparison, FunctionComparison
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.warning import Warning
 
@@ -26,6 +26,7 @@ class Evidence(str, Enum):
     IDENTICAL = "identical code"
     COUNTS = "exact counts"
     LOCKSTEP = "lockstep time"
+    WALL = "lockstep wall time"
     PROFILE = "profile share × lockstep time"
     METRIC = "metric"
     STORED = "stored baseline"
@@ -118,6 +119,12 @@ class BenchmarkVerdict:
     """The same benchmark in instructions, where callgrind counted them."""
     changed_calls: tuple[CallChange, ...] = ()
     """Where exact counts differ between the sides, the largest difference first."""
+
+    @property
+    def judged(self) -> BenchmarkComparison | None:
+        """The comparison that the gate judges: that of instructions where they are gated, else `comparison`."""
+        times = self.comparison
+        return self.instructions if self.instructions and times and times.judged == INSTRUCTIONS else times
 
     @property
     def guilty(self) -> tuple[FunctionVerdict, ...]:

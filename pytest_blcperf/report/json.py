@@ -76,6 +76,7 @@ def _comparison(comparison: BenchmarkComparison) -> dict[str, Any]:
         "base_wall_ns": _number(comparison.base_wall_ns),
         "head_wall_ns": _number(comparison.head_wall_ns),
         "io_bound": bool(comparison.io_bound),
+        "judged": comparison.judged,
         "ratio": _estimate(comparison.ratio),
         "metric": None if comparison.metric is None else _metric(comparison),
         "launches": int(comparison.launches),

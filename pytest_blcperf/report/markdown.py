@@ -130,7 +130,7 @@ class _Row:
 
     @classmethod
     def of(cls, verdict: BenchmarkVerdict) -> _Row:
-        comparison = verdict.comparison
+        comparison = verdict.judged
         numbers = (Safe("–"),) * 3
         if comparison is not None:
             times = words.values(comparison)
@@ -229,6 +229,7 @@ def _content(
         "hidden_headlines": max(len(regressed) - lines, 0),
         "rows": [_Row.of(one) for one in ordered[:rows]],
         "hidden_rows": len(ordered) - rows,
+        "what": words.per_iteration(verdict),
         "blocks": [_Block.of(one, verdict.base) for one in regressed[:blocks]],
         "hidden_blocks": len(regressed) - blocks,
         "notes": [note.text for note in notes[: 2 * lines]],

@@ -104,7 +104,7 @@ def render(verdict: GateVerdict, *, width: int = 100, color: bool = False, unico
     rows = _rows(page, verdict)
     if rows:
         lines += ["", *_table(page, rows)]
-    lines += _legend(page, rows)
+    lines += _legend(page, rows, words.per_iteration(verdict))
     lines += _warnings(page, verdict)
     return [*lines, "", _closing(page, verdict)]
 
@@ -140,9 +140,11 @@ def _closing(page: _Page, verdict: GateVerdict) -> str:
     return page.paint(page.show(words.summary(verdict)), code)
 
 
-def _legend(page: _Page, rows: Sequence[_Row]) -> list[str]:
+def _legend(page: _Page, rows: Sequence[_Row], what: str) -> list[str]:
     columns = list(zip(*(row.texts for row in rows), strict=True))
-    explained = ["times: CPU time per iteration"] if columns and any(columns[1]) else []
+    explained = (
+        [f"base → head: {what}" if "instructions" in what else f"times: {what}"] if columns and any(columns[1]) else []
+    )
     if columns and NOT_SIGNIFICANT in columns[2]:
         explained.append(f"{NOT_SIGNIFICANT} not significant: the 95 % interval contains zero")
     lines = page.fill(explained, "; ", "", "")
@@ -173,7 +175,7 @@ def _rows(page: _Page, verdict: GateVerdict) -> list[_Row]:
 
 
 def _row(page: _Page, verdict: BenchmarkVerdict) -> _Row:
-    comparison = verdict.comparison
+    comparison = verdict.judged
     numbers = ("", "", "")
     if comparison is not None:
         times = words.values(comparison)
@@ -253,7 +255,7 @@ def _causes(page: _Page, guilty: FunctionVerdict, indent: str) -> list[str]:
         return []
     first, *others = causes
     inner = indent + " " * _INDENT
-    lines = page.prose(first.where, indent, inner)
+    lines = page.prose(first.where, f"{indent}likely cause: ", inner)
     lines += [inner + page.cut(page.show(line), page.width - len(inner)) for line in first.lines]
     named = [one.where for one in others[:_CHANGED_PLACES]]
     more = len(others) - len(named)

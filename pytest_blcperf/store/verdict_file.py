@@ -14,8 +14,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_blcperf.errors import BaselineError
-from pytest_blcperf.model.comparison import BenchmarkComparison, Estimate, FunctionComparison
+from pytest_blcperf.model.comparison import (
+    CPU,
+    INSTRUCTIONS,
+    NANOSECONDS,
+    WALL,
+    BenchmarkComparison,
+    Estimate,
+    FunctionComparison,
+)
 from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.verdict import (
     RELATIONS,
     BenchmarkVerdict,
@@ -113,6 +122,7 @@ def _benchmark(fields: Fields) -> BenchmarkVerdict:
         warnings=_warnings(fields),
         changed_code=tuple(_named(one) for one in _objects(fields, "changed_code", FUNCTION_LIMIT)),
         changed_calls=_changed_calls(fields),
+        instructions=_instructions(identifier, fields),
     )
     if fields.flag("fails") != verdict.fails:
         raise MalformedError(f"{fields.place('fails')} contradicts the outcome {verdict.outcome.value}")
@@ -125,11 +135,44 @@ def _changed_calls(fields: Fields) -> tuple[CallChange, ...]:
     return tuple(CallChange(_named(one), _number(one, "base"), _number(one, "head")) for one in found)
 
 
-def _comparison(identifier: str, fields: Fields, functions: Sequence[FunctionVerdict]) -> BenchmarkComparison:
+def _instructions(identifier: str, fields: Fields) -> BenchmarkComparison | None:
+    """The benchmark in instructions; the first files of this version have no such member."""
+    if not fields.given("instructions"):
+        return None
+    counted = fields.fields("instructions")
     return BenchmarkComparison(
         id=identifier,
-        base_ns=_number(fields, "base_ns"),
-        head_ns=_number(fields, "head_ns"),
+        base_ns=_number(counted, "base"),
+        head_ns=_number(counted, "head"),
+        ratio=_estimate(counted.fields("ratio")),
+        functions=(),
+        launches=counted.integer("launches", 0, _WHOLE),
+        paired=False,
+        unit=INSTRUCTIONS,
+        judged=INSTRUCTIONS,
+    )
+
+
+def _metric(fields: Fields) -> tuple[Metric, float, float] | None:
+    """What was measured in the place of a time, with its values on both sides."""
+    if not fields.given("metric"):
+        return None
+    found = fields.fields("metric")
+    metric = Metric(found.text("name"), found.text("unit"), found.text("better", "higher|lower"))
+    return metric, _number(found, "base"), _number(found, "head")
+
+
+def _judged(fields: Fields) -> str:
+    """What the gate judged; older files of this version do not say: CPU time."""
+    return fields.text("judged", f"{CPU}|{WALL}|{INSTRUCTIONS}") if fields.has("judged") else CPU
+
+
+def _comparison(identifier: str, fields: Fields, functions: Sequence[FunctionVerdict]) -> BenchmarkComparison:
+    metric = _metric(fields)
+    return BenchmarkComparison(
+        id=identifier,
+        base_ns=metric[1] if metric else _number(fields, "base_ns"),
+        head_ns=metric[2] if metric else _number(fields, "head_ns"),
         ratio=_estimate(fields.fields("ratio")),
         functions=tuple(one.comparison for one in functions),
         launches=fields.integer("launches", 0, _WHOLE),
@@ -138,6 +181,8 @@ def _comparison(identifier: str, fields: Fields, functions: Sequence[FunctionVer
         head_wall_ns=_number(fields, "head_wall_ns"),
         backend=fields.text("backend"),
         warnings=_warnings(fields),
+        metric=metric[0] if metric else None,
+        judged=_judged(fields),
     )
 
 
@@ -191,6 +236,7 @@ def _function_comparison(fields: Fields) -> FunctionComparison:
         calls_base=_optional_number(fields, "calls_base"),
         calls_head=_optional_number(fields, "calls_head"),
         counts_exact=fields.flag("counts_exact"),
+        unit=fields.text("unit", f"{NANOSECONDS}|{INSTRUCTIONS}") if fields.has("unit") else NANOSECONDS,
         code_changed=None if fields.get("code_changed") is None else fields.flag("code_changed"),
         timed=fields.has("timed") and fields.flag("timed"),
     )
