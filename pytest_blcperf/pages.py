@@ -50,4 +50,5 @@ def _interesting(verdict: BenchmarkVerdict) -> list[Function]:
         key=lambda one: (not any(one is guilty for guilty in verdict.guilty), not one.comparison.code_changed),
     )
     causes = (lines.function for one in verdict.guilty for lines in one.changed_lines)
-    return list(dict.fromkeys([*(one.comparison.function for one in judged), *causes, *verdict.changed_code]))
+    run = (lines.function for lines in verdict.changed_lines)
+    return list(dict.fromkeys([*(one.comparison.function for one in judged), *causes, *run, *verdict.changed_code]))

@@ -16,6 +16,7 @@ from pytest_blcperf.model.verdict import (
     CALLED,
     CALLER,
     MODULE,
+    RUN,
     BenchmarkVerdict,
     ChangedLines,
     Evidence,
@@ -155,6 +156,7 @@ def tolerated() -> BenchmarkVerdict:
         p=0.0002,
         threshold=0.05,
         gate="warn",
+        changed_lines=(ChangedLines(PARSE, 97, 97, ("+        log(line)",), 0, RUN),),
     )
 
 

@@ -27,8 +27,8 @@ from pytest_blcperf.compare.changed_lines import (
 from pytest_blcperf.compare.spans import parse
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import Benchmark, Run
-from pytest_blcperf.model.verdict import CALLED, CALLER, MODULE, OWN, ChangedLines
-from pytest_blcperf.report import annotations, html_comparison
+from pytest_blcperf.model.verdict import CALLED, CALLER, MODULE, OWN, RUN, ChangedLines, Outcome
+from pytest_blcperf.report import annotations, html_comparison, words
 from pytest_blcperf.session import compare_runs
 from pytest_blcperf.settings import resolve
 
@@ -290,6 +290,19 @@ class TestInARepository:
         assert (lines.function.name, lines.first, lines.last, lines.relation) == ("text", 9, 9, OWN)
         assert "line=9" in annotations.render(explained)
         assert "line=6" in annotations.render(verdict)
+
+    def test_a_regression_that_no_function_explains_has_the_changed_lines_of_all_it_runs(self, tmp_path: Path) -> None:
+        repo, base, head = self.regression(tmp_path, dirty=False)
+        settings = resolve({"min_share": "100%"}, {}, {}, {})
+        verdict = compare_runs(base, head, settings)
+        (first,) = (one for one in verdict.benchmarks if one.outcome is Outcome.REGRESSED)
+        assert not first.guilty
+        explained = with_changed_lines(verdict, base, head, find(repo.path))
+        found = next(one for one in explained.benchmarks if one.outcome is Outcome.REGRESSED)
+        assert shown(list(found.changed_lines)) == [("text", RUN, 9, 9)]
+        said = f"changed code that it runs: text ({TEXT_FILE}:9)"
+        assert any(remark.startswith(said) for remark in words.remarks(found))
+        assert f"changed: {TEXT_FILE}:9" in annotations.render(explained).replace("%3A", ":")
 
     def test_a_base_whose_text_is_gone_names_no_lines(self, tmp_path: Path) -> None:
         repo, base, head = self.regression(tmp_path, dirty=False)

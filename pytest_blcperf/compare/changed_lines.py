@@ -13,7 +13,16 @@ from pytest_blcperf.compare.align import match_functions
 from pytest_blcperf.compare.spans import LINES_LIMIT, Module, Numbered
 from pytest_blcperf.model.function import PYTHON, Function
 from pytest_blcperf.model.run import Benchmark
-from pytest_blcperf.model.verdict import CALLED, CALLER, MODULE, OWN, BenchmarkVerdict, ChangedLines, FunctionVerdict
+from pytest_blcperf.model.verdict import (
+    CALLED,
+    CALLER,
+    MODULE,
+    OWN,
+    RUN,
+    BenchmarkVerdict,
+    ChangedLines,
+    FunctionVerdict,
+)
 
 Modules = Callable[[str], Module | None]
 """A path relative to the repository → the module there, None where there is none to be read."""
@@ -111,6 +120,18 @@ def changed_lines(
             if place not in seen:
                 seen.add(place)
                 found.append(hunk)
+        if len(found) >= HUNKS_LISTED:
+            break
+    return tuple(found[:HUNKS_LISTED])
+
+
+def lines_run(program: Program, base: Modules, head: Modules) -> tuple[ChangedLines, ...]:
+    """The changed lines of every function that ran, those called more often first; at most HUNKS_LISTED hunks."""
+    changed = [one for one in program.before if program.changed(one)]
+    changed.sort(key=lambda one: (one not in program.more_called, one.file, one.name))
+    found: list[ChangedLines] = []
+    for function in changed:
+        found += _in(_Suspect(function, RUN, ()), program, base, head)
         if len(found) >= HUNKS_LISTED:
             break
     return tuple(found[:HUNKS_LISTED])

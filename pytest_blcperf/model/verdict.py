@@ -50,7 +50,7 @@ class CallChange:
     head: float
 
 
-OWN, CALLED, CALLER, MODULE = RELATIONS = ("own code", "called by it", "calls it", "module")
+OWN, CALLED, CALLER, MODULE, RUN = RELATIONS = ("own code", "called by it", "calls it", "module", "run by it")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ChangedLines:
     `first` to `last` are its lines in the head, 1-based; where lines were only taken away, `last` is `first` − 1 and
     they stood before `first`. `text` has lines of a diff, each beginning with `-` or `+`; `hidden` more were left out.
     `relation` says how `function` has to do with the guilty one, one of RELATIONS; MODULE: in no function, and named in
-    the guilty one's code.
+    the guilty one's code. RUN: the benchmark runs it, and more is not known.
     """
 
     function: Function
@@ -119,6 +119,8 @@ class BenchmarkVerdict:
     """The same benchmark in instructions, where callgrind counted them."""
     changed_calls: tuple[CallChange, ...] = ()
     """Where exact counts differ between the sides, the largest difference first."""
+    changed_lines: tuple[ChangedLines, ...] = ()
+    """Of a regression whose guilty functions, if any, led to no changed lines: those of all functions that it runs."""
 
     @property
     def judged(self) -> BenchmarkComparison | None:

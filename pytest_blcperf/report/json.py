@@ -65,6 +65,7 @@ def _benchmark(verdict: BenchmarkVerdict) -> dict[str, Any]:
             {**_named(one.function), "base": _number(one.base), "head": _number(one.head)}
             for one in verdict.changed_calls
         ],
+        "changed_lines": [_changed_lines(one) for one in verdict.changed_lines],
         "warnings": _warnings(verdict.warnings),
     }
 

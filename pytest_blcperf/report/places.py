@@ -80,7 +80,8 @@ def _case(guilty: FunctionVerdict, benchmark: BenchmarkVerdict) -> str:
 
 
 def _of_benchmark(benchmark: BenchmarkVerdict) -> Remark:
-    text = "; ".join([words.headline(benchmark), words.nobody_to_blame(benchmark), *_accepted(benchmark)])
+    changed = [f"changed: {words.changed_place(one)}" for one in benchmark.changed_lines[:1]]
+    text = "; ".join([words.headline(benchmark), words.nobody_to_blame(benchmark), *changed, *_accepted(benchmark)])
     title = f"performance regression: {words.title(benchmark.id)}"
     return Remark(benchmark.fails, title, text, _file_of(benchmark), 1, _key(benchmark.id))
 

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_blcperf.model.comparison import CPU, INSTRUCTIONS, NANOSECONDS, SELF, WALL, BenchmarkComparison
+from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.verdict import (
     CALLED,
     CALLER,
     MODULE,
     OWN,
+    RUN,
     BenchmarkVerdict,
     ChangedLines,
     Evidence,
@@ -276,10 +278,16 @@ def remarks(verdict: BenchmarkVerdict) -> list[str]:
 def _changed_elsewhere(verdict: BenchmarkVerdict) -> list[str]:
     """Changed functions to look at when none of the guilty ones was changed itself; at most three."""
     known = any(one.comparison.code_changed or one.changed_lines for one in verdict.guilty)
-    if verdict.outcome is not Outcome.REGRESSED or known:
+    if verdict.outcome is not Outcome.REGRESSED or (known and not verdict.changed_lines):
         return []
-    listed = [f"{clean(one.name, 80)} ({clean(one.location, 120)})" for one in verdict.changed_code[:3]]
-    more = len(verdict.changed_code) - len(listed)
+    places = {one: f"{clean(one.name, 80)} ({clean(one.location, 120)})" for one in verdict.changed_code}
+    lines: dict[Function, str] = {}
+    for hunk in verdict.changed_lines:
+        lines.setdefault(hunk.function, f"{clean(hunk.function.name, 80)} ({changed_place(hunk)})")
+    # What has lines is likelier than what differs in a docstring alone.
+    every = [*lines.values(), *(text for function, text in places.items() if function not in lines)]
+    listed = every[:3]
+    more = len(every) - len(listed)
     return [*listed, f"{more} more"] if more else listed
 
 
@@ -431,6 +439,7 @@ _RELATIONS: dict[str, Callable[[ChangedLines], str]] = {
     CALLED: lambda one: f" in {clean(one.function.name, 80)}, which it calls",
     CALLER: lambda one: f" in {clean(one.function.name, 80)}, which calls it",
     MODULE: lambda _: ", outside functions",
+    RUN: lambda one: f" in {clean(one.function.name, 80)}",
 }
 
 

@@ -123,6 +123,7 @@ def _benchmark(fields: Fields) -> BenchmarkVerdict:
         changed_code=tuple(_named(one) for one in _objects(fields, "changed_code", FUNCTION_LIMIT)),
         changed_calls=_changed_calls(fields),
         instructions=_instructions(identifier, fields),
+        changed_lines=_changed_lines(fields),
     )
     if fields.flag("fails") != verdict.fails:
         raise MalformedError(f"{fields.place('fails')} contradicts the outcome {verdict.outcome.value}")
