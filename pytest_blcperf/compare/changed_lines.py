@@ -61,19 +61,24 @@ class Program:
 
     def around(self, function: Function) -> tuple[dict[Function, int], dict[Function, int]]:
         """What it calls, and what calls it, in the samples: function → the least number of calls between the two."""
-        below: dict[Function, int] = {}
-        above: dict[Function, int] = {}
+        below: dict[int, int] = {}
+        above: dict[int, int] = {}
         profile = self.head.profile
-        own = {place for place, one in enumerate(profile.functions) if one == function} if profile else set()
-        for stack in profile.stacks if profile and own else ():
-            places = [depth for depth, place in enumerate(stack) if place in own]
-            for depth, place in enumerate(stack if places else ()):
-                for at in (places[0], places[-1]):
-                    side = below if depth < at else above
-                    other = profile.functions[place] if profile else function
-                    if other != function:
-                        side[other] = min(side.get(other, len(stack)), abs(depth - at))
-        return below, above
+        if profile is None:
+            return {}, {}
+        own = {place for place, one in enumerate(profile.functions) if one == function}
+        for stack in profile.stacks if own else ():
+            depths = [depth for depth, place in enumerate(stack) if place in own]
+            for at in {depths[0], depths[-1]} if depths else ():
+                for depth, place in enumerate(stack):
+                    side, distance = (below, at - depth) if depth < at else (above, depth - at)
+                    if distance < side.get(place, distance + 1):
+                        side[place] = distance
+        named = [
+            {profile.functions[place]: far for place, far in side.items() if place not in own}
+            for side in (below, above)
+        ]
+        return named[0], named[1]
 
     @cached_property
     def more_called(self) -> frozenset[Function]:
