@@ -1,0 +1,277 @@
+"""The workloads: code that nobody here wrote, a benchmark each, and the functions that carry planted changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from accuracy.pools.benchmarks import BENCHMARKS
+from accuracy.pools.edits import Edit, Move, Plant, Rename, Reorder, Replace
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A package in `src/`, the benchmark `benchmarks/test_it.py` with its `work()`, and where changes go.
+
+    `source` is a standard library module (`std:json`), a wheel (`wheel:sqlparse==0.5.3`) or C code next to this file
+    (`native:`). `places` maps a variant to the function that carries it: `FILE::FUNCTION`, the file inside the package.
+    `twice` is an edit that calls a cheap function twice as often. `refactorings` cost nothing.
+    """
+
+    name: str
+    kind: str
+    source: str
+    places: dict[str, str]
+    twice: tuple[Edit, str] | None = None
+    refactorings: dict[str, tuple[Edit, ...]] = field(default_factory=dict)
+
+    @property
+    def package(self) -> str:
+        """The package's name: never that of what it is a copy of."""
+        return f"src_{self.name}"
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark file."""
+        return BENCHMARKS[self.name]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A change whose truth is known.
+
+    `plants` are made dearer, each by a fraction of the benchmark's total: on the head, or for `base` ones on the base
+    (the head then lacks that cost: it got faster). `edits` are made on the head as they are. `expected` is what is true:
+    `same`, `slower` or `faster`; `guilty` names the function that carries a slowdown.
+    """
+
+    name: str
+    expected: str
+    plants: tuple[Plant, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    guilty: str = ""
+
+
+SAME = Replace("__init__.py", "", "\n_UNUSED = 1\n")
+PLANTED = {"third_6": 0.02, "tenth_20": 0.02, "one_percent": 0.01, "five_5": 0.0025}
+"""By variant, the part of the benchmark's total by which it gets dearer."""
+FASTER = 0.05
+"""By how much of the total another function gets faster in `improved` and `five_5_faster`."""
+
+WORKLOADS = (
+    Workload(
+        "difflib",
+        "pure Python",
+        "std:difflib",
+        {
+            "third_6": "__init__.py::SequenceMatcher.find_longest_match",
+            "tenth_20": "__init__.py::SequenceMatcher.__chain_b",
+            "one_percent": "__init__.py::SequenceMatcher.find_longest_match",
+            "five_5": "__init__.py::SequenceMatcher.get_matching_blocks",
+            "faster": "__init__.py::SequenceMatcher.find_longest_match",
+        },
+        refactorings={
+            "rename": (Rename("find_longest_match", "find_best_match"),),
+            "reorder": (Reorder("__init__.py", "SequenceMatcher.find_longest_match"),),
+            "extract": (
+                Replace(
+                    "__init__.py",
+                    "        matching_blocks.sort()\n",
+                    "        return self._collapsed(matching_blocks, la, lb)\n\n    def _collapsed(self, matching_blocks, la, lb):\n        matching_blocks.sort()\n",
+                ),
+            ),
+        },
+    ),
+    Workload(
+        "json",
+        "pure Python, recursive",
+        "std:json",
+        {
+            "third_6": "decoder.py::py_scanstring",
+            "tenth_20": "decoder.py::JSONObject",
+            "one_percent": "decoder.py::JSONArray",
+            "five_5": "decoder.py::JSONArray",
+            "faster": "decoder.py::py_scanstring",
+        },
+        twice=(
+            Replace(
+                "decoder.py",
+                "        content, terminator = chunk.groups()\n",
+                "        chunk.groups()\n        content, terminator = chunk.groups()\n",
+            ),
+            "decoder.py::py_scanstring",
+        ),
+        refactorings={
+            "rename": (Rename("py_scanstring", "scan_text"),),
+            "move": (
+                Move(
+                    "decoder.py",
+                    "_decode_uXXXX",
+                    "escapes.py",
+                    "from .escapes import _decode_uXXXX\n",
+                    "import re\nFLAGS = re.VERBOSE | re.MULTILINE | re.DOTALL\n_HEXDIGITS = re.compile(r'[0-9A-Fa-f]{4}', FLAGS)\n",
+                ),
+            ),
+            "reorder": (Reorder("decoder.py", "JSONArray"),),
+        },
+    ),
+    Workload(
+        "textwrap",
+        "pure Python, regular expressions",
+        "std:textwrap",
+        {
+            "third_6": "__init__.py::TextWrapper._wrap_chunks",
+            "tenth_20": "__init__.py::TextWrapper._split",
+            "one_percent": "__init__.py::TextWrapper._wrap_chunks",
+            "faster": "__init__.py::TextWrapper._split",
+        },
+        refactorings={
+            "rename": (Rename("_wrap_chunks", "_fill_lines"),),
+            "reorder": (Reorder("__init__.py", "TextWrapper._wrap_chunks"),),
+        },
+    ),
+    Workload(
+        "zipfile",
+        "C-heavy: zlib, struct, crc32",
+        "std:zipfile",
+        {
+            "third_6": "__init__.py::ZipFile._RealGetContents",
+            "tenth_20": "__init__.py::ZipInfo.FileHeader",
+            "one_percent": "__init__.py::ZipExtFile._read1",
+            "faster": "__init__.py::ZipFile._RealGetContents",
+        },
+        refactorings={"rename": (Rename("_RealGetContents", "_read_directory"),)},
+    ),
+    Workload(
+        "copy",
+        "allocation-heavy",
+        "std:copy",
+        {
+            "third_6": "__init__.py::deepcopy",
+            "tenth_20": "__init__.py::_keep_alive",
+            "one_percent": "__init__.py::_deepcopy_list",
+            "five_5": "__init__.py::_deepcopy_tuple",
+            "faster": "__init__.py::_deepcopy_dict",
+        },
+        twice=(
+            Replace(
+                "__init__.py",
+                "            _keep_alive(x, memo) # Make sure x lives at least as long as d\n",
+                "            id(x), memo.get(id(memo)), id(x), memo.get(id(memo))\n            _keep_alive(x, memo) # Make sure x lives at least as long as d\n",
+            ),
+            "__init__.py::deepcopy",
+        ),
+        refactorings={
+            "rename": (Rename("_keep_alive", "_remember"),),
+            "reorder": (Reorder("__init__.py", "_keep_alive"),),
+        },
+    ),
+    Workload(
+        "tokenize",
+        "generators, regular expressions",
+        "std:tokenize",
+        {
+            "third_6": "__init__.py::_tokenize",
+            "one_percent": "__init__.py::_tokenize",
+            "tenth_20": "__init__.py::_compile",
+            "faster": "__init__.py::_compile",
+        },
+        twice=(
+            Replace(
+                "__init__.py",
+                "                pseudomatch = _compile(PseudoToken).match(line, pos)\n",
+                "                _compile(PseudoToken)\n                pseudomatch = _compile(PseudoToken).match(line, pos)\n",
+            ),
+            "__init__.py::_compile",
+        ),
+        refactorings={
+            "rename": (Rename("_compile", "_compiled_pattern"),),
+            "reorder": (Reorder("__init__.py", "_compile"),),
+        },
+    ),
+    Workload(
+        "queues",
+        "async: tasks and queues of asyncio",
+        "std:asyncio/queues.py",
+        {
+            "third_6": "queues.py::Queue.get",
+            "tenth_20": "queues.py::Queue.put_nowait",
+            "one_percent": "queues.py::Queue.get_nowait",
+            "five_5": "queues.py::Queue._put",
+            "faster": "queues.py::Queue.get",
+        },
+        refactorings={
+            "rename": (Rename("_wakeup_next", "_wake_one"),),
+            "reorder": (Reorder("queues.py", "Queue.get"),),
+        },
+    ),
+    Workload(
+        "dumb",
+        "I/O: files of dbm.dumb",
+        "std:dbm/dumb.py",
+        {
+            "third_6": "__init__.py::_Database._addval",
+            "tenth_20": "__init__.py::_Database._addkey",
+            "one_percent": "__init__.py::_Database.__getitem__",
+            "faster": "__init__.py::_Database._addval",
+        },
+        refactorings={"rename": (Rename("_addval", "_append_value"),)},
+    ),
+    Workload(
+        "native",
+        "a C library through ctypes",
+        "native:words.c",
+        {
+            "third_6": "words.c::hash_word",
+            "tenth_20": "words.c::fold",
+            "one_percent": "words.c::fold",
+            "faster": "words.c::hash_word",
+        },
+        refactorings={"rename": (Rename("hash_word", "hash_of_word"),)},
+    ),
+    Workload(
+        "sqlparse",
+        "generators, a package from PyPI",
+        "wheel:sqlparse==0.5.3",
+        {
+            "third_6": "lexer.py::Lexer.get_tokens",
+            "tenth_20": "sql.py::TokenList.token_next_by",
+            "one_percent": "sql.py::Token.match",
+            "five_5": "sql.py::TokenList.__init__",
+            "faster": "lexer.py::Lexer.get_tokens",
+        },
+        refactorings={"rename": (Rename("_token_matching", "_first_matching"),)},
+    ),
+    Workload(
+        "mistune",
+        "regular expressions, a package from PyPI",
+        "wheel:mistune==3.1.3",
+        {
+            "third_6": "core.py::Parser.parse_method",
+            "tenth_20": "inline_parser.py::InlineParser.parse_emphasis",
+            "one_percent": "inline_parser.py::InlineParser.parse_link",
+            "faster": "inline_parser.py::InlineParser.parse",
+        },
+        refactorings={"rename": (Rename("parse_method", "call_parser"),)},
+    ),
+)
+BY_NAME = {workload.name: workload for workload in WORKLOADS}
+
+
+def variants(workload: Workload) -> list[Variant]:
+    """The variants a workload has, `same` first."""
+    found = [Variant("same", "same", edits=(SAME,))]
+    for name, effect in PLANTED.items():
+        if name in workload.places:
+            place = workload.places[name]
+            found.append(Variant(name, "slower", (Plant(place, effect),), guilty=place))
+    if workload.twice is not None:
+        edit, guilty = workload.twice
+        found.append(Variant("cheap_twice", "slower", edits=(edit,), guilty=guilty))
+    faster = Plant(workload.places["faster"], FASTER, base=True)
+    found.append(Variant("improved", "faster", (faster,)))
+    if "five_5" in workload.places:
+        place = workload.places["five_5"]
+        plants = (Plant(place, PLANTED["five_5"]), faster)
+        found.append(Variant("five_5_faster", "slower", plants, guilty=place))
+    found += [Variant(name, "same", edits=edits) for name, edits in workload.refactorings.items()]
+    return found
