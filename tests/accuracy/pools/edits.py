@@ -10,9 +10,6 @@ from dataclasses import dataclass
 Files = Mapping[str, str]
 """A package: text by file name inside it."""
 
-STATEMENTS = 300
-"""Up to so many doses are plain statements of some nanoseconds each; above, a loop turns."""
-
 
 @dataclass(frozen=True)
 class Replace:
@@ -89,6 +86,17 @@ class Move:
 
 
 @dataclass(frozen=True)
+class Dose:
+    """A cost: statements that store a constant (some 2 ns each), and turns of one empty loop (some 10 ns each).
+
+    What they cost where they are is measured, not assumed (`repositories.dosage`).
+    """
+
+    statements: int = 0
+    turns: int = 0
+
+
+@dataclass(frozen=True)
 class Plant:
     """A cost at the start of a function, worth `effect` of the benchmark's total; `base`: on the base instead."""
 
@@ -96,40 +104,36 @@ class Plant:
     effect: float
     base: bool = False
 
-    def dosed(self, files: Files, dose: int) -> dict[str, str]:
-        """The files with that many doses of cost in the function."""
+    def dosed(self, files: Files, dose: Dose) -> dict[str, str]:
+        """The files with that cost in the function."""
         file, _, function = self.place.partition("::")
-        plant = planted_c if file.endswith(".c") else planted
-        return {**files, file: plant(files[file], function, dose)}
+        if file.endswith(".c"):
+            return {**files, file: planted_c(files[file], function, dose.turns)}
+        return {**files, file: planted(files[file], function, dose)}
 
 
 Edit = Replace | Rename | Reorder | Move
 
 
-def planted(source: str, function: str, dose: int) -> str:
-    """The source with so many doses of cost at the start of the function's body.
-
-    A dose is a statement that stores a constant: about 2 ns on CPython 3.11. Many of them are turns of a loop, four
-    doses' worth each (see `calibrate`: what they cost is measured, not assumed).
-    """
+def planted(source: str, function: str, dose: Dose) -> str:
+    """The source with that cost at the start of the function's body."""
     found, _ = _find(source, function)
     first = next((one for one in found.body if not _is_docstring(one)), found.body[-1])
     lines = source.splitlines(keepends=True)
     indent = " " * first.col_offset
-    if dose <= STATEMENTS:
-        code = f"{indent}_planted = None\n" * dose
-    else:
-        code = f"{indent}for _planted in range({dose // 4}):\n{indent}    pass\n"
+    code = f"{indent}_planted = None\n" * dose.statements
+    if dose.turns:
+        code += f"{indent}for _planted in range({dose.turns}):\n{indent}    pass\n"
     lines.insert(first.lineno - 1, code)
     return "".join(lines)
 
 
-def planted_c(source: str, function: str, dose: int) -> str:
+def planted_c(source: str, function: str, turns: int) -> str:
     """The same for C: turns of a loop that the compiler may not remove."""
     match = re.search(rf"^[\w *]*\b{function}\([^)]*\)\s*\n?\{{\n", source, re.M)
     if match is None:
         raise ValueError(f"no function {function!r}")
-    code = f"    for (volatile int planted = 0; planted < {dose}; planted++) {{ }}\n"
+    code = f"    for (volatile int planted = 0; planted < {turns}; planted++) {{ }}\n"
     return source[: match.end()] + code + source[match.end() :]
 
 

@@ -18,19 +18,29 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from accuracy.pools import pool_file
-from accuracy.pools.launches import Bench, open_bench
+from accuracy.pools.cell_pool import suspects_in
+from accuracy.pools.launches import Bench, Suspects, open_bench
 from accuracy.pools.repositories import Cell, prepare
 from accuracy.pools.solo import rivals_python, solo
 from accuracy.pools.workloads import WORKLOADS, variants
-from pytest_blcperf.model.run import CONFIRM, LOOK
 
-PHASES = (LOOK, CONFIRM)
-"""A confirming launch may be profiled longer than a look: the pool has both, in turn."""
+from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.run import CONFIRM, LOOK
+from pytest_blcperf.settings import Settings
+
+KINDS = {"look": LOOK, "focused": LOOK, "confirm": CONFIRM}
+"""The kinds of launches a session makes, and their phases: first looks have a profile; later ones, *focused*, time the
+suspects of the first; confirming ones do so too, and profile longer."""
+SAME_CYCLE = ("look", "focused", "look", "focused", "confirm")
+OTHER_CYCLE = ("look", "focused", "confirm", "confirm", "confirm", "confirm")
+FIRST_LOOKS = 6
+"""Launches from which the suspects of a cell follow, as in a session's first look."""
 
 
 def main() -> None:
@@ -43,7 +53,6 @@ def main() -> None:
     parser.add_argument("--same", type=int, default=4, help="launches of a `same` cell for one of each other")
     parser.add_argument("--solo", type=int, default=4, help="after every N-th launch, base and head alone; 0: never")
     parser.add_argument("--solo-seconds", type=float, default=1.0, help="pytest-benchmark's --benchmark-max-time")
-    parser.add_argument("--phases", default=",".join(PHASES), help="phases of the launches, in turn")
     parser.add_argument("--prepare", action="store_true", help="only make and calibrate the repositories")
     parser.add_argument("gate", nargs="*", help="options of the gate, after --")
     arguments = parser.parse_args()
@@ -76,6 +85,24 @@ def passes(cells: Sequence[Cell], same: int, generator: random.Random) -> Iterat
         yield from generator.sample(one, len(one))
 
 
+def kind_of(index: int, same: bool) -> str:
+    """The kind of a cell's launch of that number."""
+    if index < FIRST_LOOKS:
+        return "look"
+    cycle = SAME_CYCLE if same else OTHER_CYCLE
+    return cycle[(index - FIRST_LOOKS) % len(cycle)]
+
+
+def suspects_of(name: str, pool: Path, settings: Settings) -> Suspects:
+    """The functions that the product would time after a first look at this cell; found once, then kept with the pool."""
+    file = pool / "suspects" / f"{name}.json"
+    if not file.exists():
+        launches = [one for one in pool_file.records(pool / (name + pool_file.SUFFIX)) if one.get("kind") == "look"]
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps([[astuple(one) for one in both] for both in suspects_in(launches, settings)]))
+    return [(Function(*base), Function(*head)) for base, head in json.loads(file.read_text())]
+
+
 class Gatherer:
     """The cells in use, and what was gathered of each."""
 
@@ -106,35 +133,35 @@ class Gatherer:
         """A launch, and now and then the sides alone; what goes wrong is told and left out."""
         file = self._pool / (cell.name + pool_file.SUFFIX)
         index, iterations = self._state(cell)
-        phases = self._arguments.phases.split(",")
         try:
             if cell.name not in self._benches:
                 self._benches[cell.name] = open_bench(self._pool / "repositories" / cell.name, self._options)
             bench = self._benches[cell.name]
             start = time.monotonic()
-            record = bench.launch(index, phases[index % len(phases)], generator.randrange(2**32), iterations)
-            pool_file.append(file, record)
+            kind = kind_of(index, cell.variant.name == "same")
+            suspects = () if kind == "look" else suspects_of(cell.name, self._pool, bench.settings)
+            record = bench.launch(index, KINDS[kind], generator.randrange(2**32), iterations, suspects)
+            pool_file.append(file, {"kind": kind, "timed": len(suspects), **record})
             self._known[cell.name] = index + 1, record["iterations"]
             self._seconds.setdefault(cell.name, []).append(time.monotonic() - start)
             if self._arguments.solo and index % self._arguments.solo == 0:
-                # Which side comes first alternates: a whole-launch comparison then has no order built in.
-                turn = index // self._arguments.solo % 2
-                for side in (turn, 1 - turn):
-                    alone = solo(
-                        rivals_python(self._pool),
-                        bench.roots[side],
-                        ("base", "head")[side],
-                        self._arguments.solo_seconds,
-                    )
-                    pool_file.append(file, alone)
+                self._solos(bench, file, index // self._arguments.solo % 2)
         except RuntimeError as error:
             print(f"{cell.name}: {error}", file=sys.stderr, flush=True)
+
+    def _solos(self, bench: Bench, file: Path, turn: int) -> None:
+        """Both sides alone. Which comes first alternates: a comparison of whole launches then has no order built in."""
+        python = rivals_python(self._pool)
+        for side in (turn, 1 - turn):
+            alone = solo(python, bench.roots[side], ("base", "head")[side], self._arguments.solo_seconds)
+            pool_file.append(file, alone)
 
     def _state(self, cell: Cell) -> tuple[int, int | None]:
         """How many launches there are, and the iterations a round of the first."""
         if cell.name not in self._known:
-            found = list(pool_file.records(self._pool / (cell.name + pool_file.SUFFIX)))
-            launches = [one for one in found if "sides" in one]
+            file = self._pool / (cell.name + pool_file.SUFFIX)
+            pool_file.mend(file)
+            launches = [one for one in pool_file.records(file) if "sides" in one]
             iterations = launches[0]["iterations"] if launches else None
             self._known[cell.name] = len(launches), iterations
         return self._known[cell.name]

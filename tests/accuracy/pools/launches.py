@@ -16,15 +16,34 @@ from pathlib import Path
 from typing import Any
 
 from accuracy.pools.pool_file import benchmark_data
+
+from pytest_blcperf.bench import lockstep
 from pytest_blcperf.bench.base_side import base_tree, check_leaks
 from pytest_blcperf.bench.harvest import Conditions
 from pytest_blcperf.bench.launch import LaunchData
 from pytest_blcperf.bench.measure import Measurement
 from pytest_blcperf.bench.scratch import scratch_folder
 from pytest_blcperf.bench.worker_process import Side
+from pytest_blcperf.model.function import Function
 from pytest_blcperf.session import Session, _package_link
+from pytest_blcperf.settings import Settings
 
+Suspects = Sequence[tuple[Function, Function]]
 TESTS = Path(__file__).resolve().parents[2]
+
+
+_PROFILED: list[float] = []
+"""Seconds that profiled rounds took in the launch at hand; a session that needs no profile does without them."""
+_profile = lockstep._profile
+
+
+def _timed_profile(*arguments: Any, **named: Any) -> None:
+    start = time.monotonic()
+    _profile(*arguments, **named)
+    _PROFILED.append(time.monotonic() - start)
+
+
+lockstep._profile = _timed_profile
 
 
 class OneLaunch(Measurement):
@@ -46,18 +65,23 @@ class Bench:
     stack: ExitStack
 
     @property
-    def backend(self) -> str:
-        """Where profiles come from."""
-        return self.measurement.backend
+    def settings(self) -> Settings:
+        """Those of the benchmark."""
+        return self.measurement.items[0].settings
 
-    def launch(self, index: int, phase: str, seed: int, iterations: int | None) -> dict[str, Any]:
+    def launch(
+        self, index: int, phase: str, seed: int, iterations: int | None, suspects: Suspects = ()
+    ) -> dict[str, Any]:
         """Measure one launch; gives its record. `iterations` a round are those of the cell's first launch.
 
-        Raises RuntimeError when a side gave nothing.
+        `suspects` are functions to time exactly, beside the profile. Raises RuntimeError when a side gave nothing.
         """
         one = replace(self.measurement, failures={}, reports={}, launches=index)
         (item,) = one.items
         one._random = random.Random(seed)
+        if suspects:
+            one.focus(item.id, suspects, True)  # type: ignore[attr-defined]
+        _PROFILED.clear()
         if iterations is not None:
             one._iterations[item.id] = iterations
         start, load = time.monotonic(), os.getloadavg()[0]
@@ -73,6 +97,7 @@ class Bench:
             "load": round(load, 2),
             "seconds": round(inside, 3),
             "start_up": round(max(0.0, seconds - inside), 3),
+            "profiled": round(sum(_PROFILED), 3),
             "iterations": one.taken.iterations[item.nodeid],
             "sides": [benchmark_data(one.benchmarks(side)[item.id]) for side in (0, 1)],
         }
@@ -89,7 +114,7 @@ def open_bench(repository: Path, options: Sequence[str]) -> Bench:
     stack = ExitStack()
     try:
         scratch = stack.enter_context(scratch_folder())
-        session = Session(suite, settings, found, lambda line: None)
+        session = Session(suite, settings, found, _quiet)
         tree = stack.enter_context(base_tree(suite, found, choice.commit.commit, settings, _package_link(scratch)))
         head = session._head(scratch)
         base_found, head_found = session._discover([tree.side, head], suite.items, scratch)
@@ -107,6 +132,10 @@ def open_bench(repository: Path, options: Sequence[str]) -> Bench:
     except BaseException:
         stack.close()
         raise
+
+
+def _quiet(line: str) -> None:
+    """Progress is told by the gatherer."""
 
 
 def _caught(repository: Path, options: Sequence[str]) -> Any:

@@ -7,18 +7,21 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from accuracy.pools.calibrate import effect
-from accuracy.pools.edits import STATEMENTS, Plant
+from accuracy.pools.edits import Dose, Plant
 from accuracy.pools.sources import package_files
 from accuracy.pools.workloads import Variant, Workload
 from gitrepo import GitRepo
 
 PRICE_LAUNCHES = 4
 CHECK_LAUNCHES = 12
+STATEMENTS = 200
+"""No function gets more planted statements than that."""
+TURNS, MOST_TURNS = 500, 5_000_000
 LARGE = 0.3
 """Prices come from doses that make the benchmark this much dearer: their error is small then."""
 _PROJECT = """\
@@ -53,11 +56,11 @@ def prepare(cell: Cell, pool: Path) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     original = package_files(cell.workload)
     base, head = dict(original), dict(original)
-    doses: dict[str, int] = {}
+    doses: dict[str, dict[str, int]] = {}
     planned: dict[str, float] = {}
     for plant in cell.variant.plants:
         dose, worth = dosage(cell.workload, plant, original, pool)
-        doses[plant.place], planned[plant.place] = dose, -worth if plant.base else worth
+        doses[plant.place], planned[plant.place] = asdict(dose), -worth if plant.base else worth
         if plant.base:
             base = plant.dosed(base, dose)
         else:
@@ -75,8 +78,8 @@ def prepare(cell: Cell, pool: Path) -> dict[str, Any]:
     return facts
 
 
-def dosage(workload: Workload, plant: Plant, original: Mapping[str, str], pool: Path) -> tuple[int, float]:
-    """How many doses are worth the plant's effect, and what those are worth: from the price of a large number."""
+def dosage(workload: Workload, plant: Plant, original: Mapping[str, str], pool: Path) -> tuple[Dose, float]:
+    """The dose that is worth the plant's effect, and what it is worth by its price."""
     prices = pool / "prices.json"
     known = json.loads(prices.read_text()) if prices.exists() else {}
     key = f"{workload.name} {plant.place}"
@@ -84,27 +87,40 @@ def dosage(workload: Workload, plant: Plant, original: Mapping[str, str], pool: 
         known[key] = _prices(workload, plant, original, pool)
         prices.parent.mkdir(parents=True, exist_ok=True)
         prices.write_text(json.dumps(known, indent=1))
-    by_statements, by_turns = known[key]
-    dose = round(plant.effect / by_statements) if by_statements > 0 else STATEMENTS + 1
-    if not plant.place.partition("::")[0].endswith(".c") and dose > STATEMENTS:
-        dose = max(STATEMENTS + 1, round(plant.effect / by_turns))
-        return dose, dose * by_turns
-    dose = max(1, dose)
-    return dose, dose * by_statements
+    return dose_for(plant.effect, *known[key])
+
+
+def dose_for(effect: float, statement: float, turn: float) -> tuple[Dose, float]:
+    """Statements where they are worth enough, otherwise turns of a loop; and what that dose is worth.
+
+    `statement` is what one is worth, 0 where so many as there may be are not worth measuring.
+    """
+    if statement > 0 and effect / statement <= STATEMENTS:
+        statements = max(1, round(effect / statement))
+        return Dose(statements=statements), statements * statement
+    turns = max(1, round(effect / turn))
+    return Dose(turns=turns), turns * turn
 
 
 def _prices(workload: Workload, plant: Plant, original: Mapping[str, str], pool: Path) -> tuple[float, float]:
-    """What a dose is worth as a statement, and in a loop."""
-    found = []
-    for dose in (STATEMENTS, 10 * STATEMENTS):
-        change = 0.0
-        for _ in range(4):
-            change, _ = _between(workload, original, plant.dosed(original, dose), pool, PRICE_LAUNCHES)
-            if change > LARGE / 3 or not found:
-                break
-            dose = min(2_000_000, round(dose * LARGE / max(change, LARGE / 50)))
-        found.append(change / dose)
-    return found[0], found[1]
+    """What a statement and a turn of a loop are worth in that function, from so many that they are worth a lot."""
+    statement = 0.0
+    if not plant.place.partition("::")[0].endswith(".c"):
+        worth = _worth(workload, plant, original, Dose(statements=STATEMENTS), pool)
+        statement = worth / STATEMENTS if worth > LARGE / 5 else 0.0
+    turns = TURNS
+    for _ in range(6):
+        worth = _worth(workload, plant, original, Dose(turns=turns), pool)
+        if LARGE / 2 < worth < LARGE * 3:
+            break
+        turns = max(1, min(MOST_TURNS, round(turns * min(20.0, LARGE / max(worth, LARGE / 1000)))))
+    if worth < LARGE / 20:
+        raise ValueError(f"{plant.place}: {turns} turns of a loop there are worth {worth:.2%}: is it called at all?")
+    return statement, worth / turns
+
+
+def _worth(workload: Workload, plant: Plant, original: Mapping[str, str], dose: Dose, pool: Path) -> float:
+    return _between(workload, original, plant.dosed(original, dose), pool, PRICE_LAUNCHES)[0]
 
 
 def _between(
