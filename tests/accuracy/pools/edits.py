@@ -130,7 +130,7 @@ def planted(source: str, function: str, dose: Dose) -> str:
 
 def planted_c(source: str, function: str, turns: int) -> str:
     """The same for C: turns of a loop that the compiler may not remove."""
-    match = re.search(rf"^[\w *]*\b{function}\([^)]*\)\s*\n?\{{\n", source, re.M)
+    match = re.search(rf"^[^\n;]*\b{function}\([^)]*\)\s*\{{\n", source, re.M)
     if match is None:
         raise ValueError(f"no function {function!r}")
     code = f"    for (volatile int planted = 0; planted < {turns}; planted++) {{ }}\n"

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import timeit
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,34 +79,50 @@ def prepare(cell: Cell, pool: Path) -> dict[str, Any]:
     return facts
 
 
+@dataclass(frozen=True)
+class Prices:
+    """What a cost planted in a function is worth, as parts of the benchmark's total.
+
+    `statement` is 0 where so many as there may be are not worth measuring. A loop costs `setup` turns before its first,
+    and a turn as much as `statements` statements.
+    """
+
+    statement: float
+    turn: float
+    setup: float = 0.0
+    statements: float = 1.0
+
+
 def dosage(workload: Workload, plant: Plant, original: Mapping[str, str], pool: Path) -> tuple[Dose, float]:
     """The dose that is worth the plant's effect, and what it is worth by its price."""
-    prices = pool / "prices.json"
-    known = json.loads(prices.read_text()) if prices.exists() else {}
+    file = pool / "prices.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
     key = f"{workload.name} {plant.place}"
     if key not in known:
-        known[key] = _prices(workload, plant, original, pool)
-        prices.parent.mkdir(parents=True, exist_ok=True)
-        prices.write_text(json.dumps(known, indent=1))
-    return dose_for(plant.effect, *known[key])
+        known[key] = asdict(_prices(workload, plant, original, pool))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(known, indent=1))
+    return dose_for(plant.effect, Prices(**known[key]))
 
 
-def dose_for(effect: float, statement: float, turn: float) -> tuple[Dose, float]:
-    """Statements where they are worth enough, otherwise turns of a loop; and what that dose is worth.
+def dose_for(effect: float, prices: Prices) -> tuple[Dose, float]:
+    """Statements where they are worth enough, otherwise turns of a loop; and what that dose is worth."""
+    if prices.statement > 0 and effect / prices.statement <= STATEMENTS:
+        statements = max(1, round(effect / prices.statement))
+        return Dose(statements=statements), statements * prices.statement
+    turns = round(effect / prices.turn - prices.setup)
+    if turns >= 1:
+        return Dose(turns=turns), (turns + prices.setup) * prices.turn
+    one = prices.turn / prices.statements
+    statements = max(1, round(effect / one))
+    return Dose(statements=statements), statements * one
 
-    `statement` is what one is worth, 0 where so many as there may be are not worth measuring.
-    """
-    if statement > 0 and effect / statement <= STATEMENTS:
-        statements = max(1, round(effect / statement))
-        return Dose(statements=statements), statements * statement
-    turns = max(1, round(effect / turn))
-    return Dose(turns=turns), turns * turn
 
-
-def _prices(workload: Workload, plant: Plant, original: Mapping[str, str], pool: Path) -> tuple[float, float]:
-    """What a statement and a turn of a loop are worth in that function, from so many that they are worth a lot."""
+def _prices(workload: Workload, plant: Plant, original: Mapping[str, str], pool: Path) -> Prices:
+    """The prices in that function, from so many statements and turns that they are worth a lot."""
+    native = plant.place.partition("::")[0].endswith(".c")
     statement = 0.0
-    if not plant.place.partition("::")[0].endswith(".c"):
+    if not native:
         worth = _worth(workload, plant, original, Dose(statements=STATEMENTS), pool)
         statement = worth / STATEMENTS if worth > LARGE / 5 else 0.0
     turns = TURNS
@@ -116,7 +133,27 @@ def _prices(workload: Workload, plant: Plant, original: Mapping[str, str], pool:
         turns = max(1, min(MOST_TURNS, round(turns * min(20.0, LARGE / max(worth, LARGE / 1000)))))
     if worth < LARGE / 20:
         raise ValueError(f"{plant.place}: {turns} turns of a loop there are worth {worth:.2%}: is it called at all?")
-    return statement, worth / turns
+    setup, statements = (0.0, 1.0) if native else loop_costs()
+    return Prices(statement, worth / (turns + setup), setup, statements)
+
+
+def loop_costs() -> tuple[float, float]:
+    """How many turns the beginning of a loop costs, and how many statements a turn does; best of some timings."""
+    code = {
+        "nothing": "def f(): pass",
+        "one": "def f():\n    for _planted in range(1): pass",
+        "many": "def f():\n    for _planted in range(1001): pass",
+        "statements": "def f():\n" + "    _planted = None\n" * 100,
+    }
+    ns = {}
+    for name, text in code.items():
+        scope: dict[str, Any] = {}
+        exec(text, scope)
+        number = 2_000 if name == "many" else 50_000
+        ns[name] = min(timeit.repeat(scope["f"], number=number, repeat=15)) / number
+    turn = (ns["many"] - ns["one"]) / 1000
+    statement = max((ns["statements"] - ns["nothing"]) / 100, turn / 50)
+    return max(0.0, (ns["one"] - ns["nothing"]) / turn - 1), turn / statement
 
 
 def _worth(workload: Workload, plant: Plant, original: Mapping[str, str], dose: Dose, pool: Path) -> float:

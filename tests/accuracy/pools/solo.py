@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-RELEASE = "5.1.0"
+RELEASE = "5.3.1"
 """Of pytest-benchmark."""
 CHUNK_SECONDS = 0.01
 """asv's samples: as many calls as fill its sample_time."""
