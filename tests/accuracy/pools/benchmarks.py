@@ -14,12 +14,12 @@ import random
 from src_difflib import SequenceMatcher
 
 generator = random.Random(2)
-A = [generator.choice("abcdefgh") + str(generator.randrange(40)) for _ in range(120)]
+A = [generator.choice("abcdefgh") + str(generator.randrange(40)) for _ in range(600)]
 B = [word for word in A if generator.random() < 0.9]
 
 
 def work():
-    return SequenceMatcher(None, A, B).ratio()
+    return SequenceMatcher(None, A, B).quick_ratio(), SequenceMatcher(None, A[:60], B[:60]).ratio()
 """,
     "json": """\
 import json
@@ -28,8 +28,8 @@ from src_json import decoder, scanner
 
 generator = random.Random(3)
 DATA = [
-    {"id": i, "tags": ["t%d" % generator.randrange(99) for _ in range(5)], "text": "three words, one escape\\n" * 3}
-    for i in range(8)
+    {"id": i, "tags": ["t%d" % generator.randrange(99) for _ in range(3)], "text": "one escape\\n", "more": [*range(15)]}
+    for i in range(12)
 ]
 TEXT = json.dumps(DATA)
 NAME = next(name for name in ("py_scanstring", "scan_text") if hasattr(decoder, name))
@@ -44,14 +44,15 @@ def work():
 """,
     "textwrap": """\
 import random
-from src_textwrap import wrap
+from src_textwrap import dedent, indent, wrap
 
 generator = random.Random(1)
-TEXT = " ".join("x" * generator.randrange(1, 12) for _ in range(400))
+TEXT = " ".join("x" * generator.randrange(1, 12) + generator.choice(["", "."]) for _ in range(300))
+BLOCK = "".join(f"    {'  ' * generator.randrange(3)}line {i}\\n" for i in range(250))
 
 
 def work():
-    return wrap(TEXT, width=60)
+    return wrap(TEXT, width=60, fix_sentence_endings=True), indent(dedent(BLOCK), "> ")
 """,
     "zipfile": """\
 import io
@@ -80,17 +81,15 @@ def work():
     return deepcopy(DATA)
 """,
     "tokenize": """\
-import textwrap
-from src_tokenize import generate_tokens
+from src_tokenize import generate_tokens, untokenize
 
-with open(textwrap.__file__) as file:
-    LINES = file.read().splitlines(keepends=True)[200:300]
-TEXT = ["class A:\\n", *LINES[:0], *[f"    def f{i}(self, a, b=({i}, 'x')):\\n        return a + b[0] * {i}.5  # done\\n" for i in range(12)]]
-TEXT = "".join(TEXT).splitlines(keepends=True)
+TEXT = ["class A:\\n"]
+for i in range(12):
+    TEXT += [f"    def f{i}(self, a, b=({i}, 'x')):\\n", f"        return a + b[0] * {i}.5  # done\\n"]
 
 
 def work():
-    return sum(1 for _ in generate_tokens(iter(TEXT).__next__))
+    return untokenize(list(generate_tokens(iter(TEXT).__next__)))
 """,
     "queues": """\
 import asyncio
@@ -153,7 +152,7 @@ import random
 from src_native import count_words
 
 generator = random.Random(5)
-TEXT = b" ".join(bytes(generator.choice(b"AbCdEfGhij") for _ in range(generator.randrange(1, 9))) for _ in range(2000))
+TEXT = b" ".join(bytes(generator.choice(b"AbCdEfGhij") for _ in range(generator.randrange(1, 9))) for _ in range(6000))
 
 
 def work():

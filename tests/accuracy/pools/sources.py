@@ -56,7 +56,7 @@ def _origin(module: str) -> Path:
 
 
 def _wheel(requirement: str, package: str) -> dict[str, str]:
-    """A package's files from its wheel, with its own name exchanged in absolute imports."""
+    """A package's files from its wheel, with its own name exchanged everywhere."""
     name = requirement.partition("==")[0]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
@@ -67,4 +67,4 @@ def _wheel(requirement: str, package: str) -> dict[str, str]:
                 for entry in wheel.namelist()
                 if entry.startswith(f"{name}/") and entry.endswith(".py")
             }
-    return {file: re.sub(rf"\b(from|import) {name}\b", rf"\1 {package}", text) for file, text in files.items()}
+    return {file: re.sub(rf"\b{name}\b", package, text) for file, text in files.items()}
