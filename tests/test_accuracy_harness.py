@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from accuracy.pools.wilson import rate, wilson
 from pytest_blcperf import gate
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Launch, Round
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, FunctionTimes, Launch, Round
 from pytest_blcperf.model.verdict import Outcome
 
 LENGTH = {"look": 24, "focused": 24, "confirm": 28}
@@ -245,6 +246,27 @@ class TestDrawing:
         leaves = [built.profile.functions[built.profile.stacks[row][0]] for row in built.profile.stack]
         hot = built.profile.samples[[leaf == HOT for leaf in leaves]].sum()
         assert hot / 1500 == pytest.approx(0.33, abs=0.05)
+
+    def test_timed_functions_come_from_focused_launches_only(self) -> None:
+        name, generator = "x.same", np.random.default_rng(1)
+        records = []
+        for index, kind in enumerate(["look", "focused", "look", "focused"]):
+            one = pool_file.benchmark_from(side_data(name, index, 0.3, 1.0, generator))
+            column = np.full((2, 1), 1000 + index)
+            timed = (FunctionTimes(index, 4, (HOT,), column, column, column),) if kind == "focused" else ()
+            data = pool_file.benchmark_data(replace(one, function_times=timed))
+            times = {"seconds": 1.0, "start_up": 0.5, "profiled": 0.4}
+            records.append({"kind": kind, "at": index, "load": 1.0, **times, "sides": [data, data]})
+        pool = CellPool(name, records)
+        source = PooledMeasurement({"a": Stretch(pool, 0.0, LENGTH, random.Random(2))}, None)
+        source.measure(["a"], 2, LOOK)
+        assert source.benchmarks(1)["a"].function_times == ()
+        source.focus("a", [(HOT, HOT)], False)
+        source.measure(["a"], 4, LOOK)
+        found = source.benchmarks(1)["a"].function_times
+        assert [one.launch for one in found] == [2, 3]
+        assert {int(one.total_ns[0, 0]) for one in found} == {1001, 1003}
+        assert found[0].functions == (HOT,)
 
     def test_callers(self, cell: CellPool) -> None:
         assert cell.sides[0].callers("hot") == {"main"}

@@ -79,6 +79,7 @@ def command(count, name, flag, files):
 def work():
     return command.main(["--count", "3", "--name", "abc", "--flag", "a", "b"], standalone_mode=False)
 """,
+        guilty="Command.get_params",
     ),
     Case(
         "pyparsing",

@@ -152,7 +152,7 @@ import random
 from src_native import count_words
 
 generator = random.Random(5)
-TEXT = b" ".join(bytes(generator.choice(b"AbCdEfGhij") for _ in range(generator.randrange(1, 9))) for _ in range(6000))
+TEXT = b" ".join(bytes(generator.choice(b"AbCdEfGhij") for _ in range(generator.randrange(30, 90))) for _ in range(500))
 
 
 def work():

@@ -61,9 +61,9 @@ class PooledMeasurement:
         """Nothing fails: those launches are not in the pool."""
         return ()
 
-    def focus(self, identifier: str, suspects: Sequence[Any], profile: bool) -> None:
+    def focus(self, identifier: str, suspects: Sequence[Any], profile: bool) -> None:  # noqa: ARG002
         """From now on, launches with timed suspects: those that were recorded with the cell's own."""
-        self._focus[identifier] = profile or not suspects
+        self._focus[identifier] = profile
 
     def complete(self) -> None:
         """Nothing else is measured."""

@@ -233,9 +233,7 @@ WORKLOADS = (
         "native:words.c",
         {
             "third_6": "words.c::hash_word",
-            "tenth_20": "words.c::fold",
-            "one_percent": "words.c::fold",
-            "five_5": "words.c::insert",
+            "one_percent": "words.c::insert",
             "faster": "words.c::hash_word",
         },
         refactorings={"rename": (Rename("hash_word", "hash_of_word"),)},
