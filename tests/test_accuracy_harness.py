@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -400,7 +401,7 @@ class TestRivals:
         assert chunks([0.001], 0.01) == pytest.approx([0.001])
 
 
-@pytest.mark.skipif(subprocess.run(["which", "gcc"], capture_output=True, check=False).returncode != 0, reason="no gcc")
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 def test_the_native_workload_compiles_with_a_plant(tmp_path: Path) -> None:
     source = (Path(__file__).parent / "accuracy/pools/native/words.c").read_text()
     file = tmp_path / "words.c"
