@@ -111,6 +111,33 @@ def work():
 """,
     ),
     Case(
+        "wcwidth",
+        "wcwidth==0.2.6",
+        "wcwidth==0.2.13",
+        """\
+from wcwidth import wcswidth
+
+TEXTS = ["hello world, this is text", "\\u5bff\\u53f8 sushi", "caf\\u00e9 na\\u00efve"] * 5
+
+
+def work():
+    return [wcswidth(text) for text in TEXTS]
+""",
+        guilty="wcswidth",
+    ),
+    Case(
+        "termcolor",
+        "termcolor==2.0.0",
+        "termcolor==2.3.0",
+        """\
+from termcolor import colored
+
+
+def work():
+    return [colored(f"text {number}", "red", attrs=["bold"]) for number in range(20)]
+""",
+    ),
+    Case(
         "markdown-it",
         "markdown-it-py==2.2.0",
         "markdown-it-py==3.0.0",
