@@ -27,8 +27,10 @@ from pytest_blcperf.bench.worker_process import Side
 from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
+from pytest_blcperf.compare.calibrate import noise_of, pooled
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.gate import Hypothesis, Step
+from pytest_blcperf.model.calibration import CalibrationRecord
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Run, test_id
 from pytest_blcperf.model.verdict import BenchmarkVerdict, GateVerdict
 from pytest_blcperf.model.warning import Warning
@@ -51,6 +53,8 @@ class Outcome:
     run: Run | None = None
     base_run: Run | None = None
     verdict: GateVerdict | None = None
+    calibration: CalibrationRecord | None = None
+    """What `calibrate` found."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,34 @@ class Session:
                 outcome = self._measure_head(choice, scratch)
         if outcome.verdict is not None:
             outcome.verdict = replace(outcome.verdict, seconds=self.clock() - start)
+        return outcome
+
+    def calibrate(self, launches: int) -> Outcome:
+        """Measure what is on disk against itself: whatever differs between the sides is noise."""
+        with scratch_folder() as scratch:
+            head = self._head(scratch)
+            self.tell(f"checking {_count(len(self.suite.items), 'benchmark')} with one call each")
+            (found,) = self._discover([head], self.suite.items, scratch)
+            items = [item for item in self.suite.items if item.id not in found.failures and not item.service]
+            measurement = self._measurement([replace(head, name="base"), head], items, found, scratch)
+            measurement.measure([item.id for item in items], launches, LOOK)
+            outcome = self._outcome(found, measurement)
+            noises = [
+                noise_of(base, one, measurement.seconds_a_launch(id_))
+                for id_, base, one in _both(measurement, [item.id for item in items])
+                if one.metric is None
+            ]
+            kept = tuple(one for one in noises if one is not None)
+            outcome.calibration = CalibrationRecord(
+                created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                environment=environment.from_facts(facts_of(head.python)),
+                backend=measurement.backend,
+                rate=self.settings.rate,
+                profile_window=self.settings.profile_window,
+                rounds=self.settings.rounds,
+                pooled=pooled(kept),
+                benchmarks=kept,
+            )
         return outcome
 
     def _measure_head(self, choice: Choice | None, scratch: Path) -> Outcome:
@@ -221,6 +253,7 @@ class Session:
             benchmarks=_accepted(ordered, self.settings),
             alpha=self.settings.alpha,
             warnings=tuple(dict.fromkeys(warnings)),
+            calibration=self.settings.calibration.label,
         )
 
     def _settings_by_id(self) -> dict[str, Settings]:
@@ -275,6 +308,7 @@ def compare_runs(
             *(gate.not_compared(one.id, "only in the base") for one in matched.only_base),
         ),
         alpha=settings.alpha,
+        calibration=settings.calibration.label,
         warnings=(*base.warnings, *head.warnings, *environment.drift(base.environment, head.environment)),
     )
 

@@ -10,17 +10,14 @@ from statistics import median
 import numpy as np
 
 from pytest_blcperf.compare.shares import Tally
+from pytest_blcperf.model.calibration import BETWEEN_LAUNCHES, LEAST_DISPERSION
 from pytest_blcperf.model.comparison import Estimate
 from pytest_blcperf.model.profile import Floats, Ints
 from pytest_blcperf.model.run import Benchmark, Launch, Round
 from pytest_blcperf.model.warning import Warning
 
-BETWEEN_LAUNCHES = 0.007
-"""σ_b: SD between launches that lockstep cannot cancel (memory layout), each side; until a project's own is known."""
 SESSION_DRIFT = 0.20
 """σ_drift: SD of a whole session's time on a shared machine; launch medians drifted by 22–27 % over minutes."""
-LEAST_DISPERSION = 0.4
-"""Lowest dispersion of shares seen against binomial sampling (systematic sampling of a periodic workload: 0.43)."""
 _RESAMPLES = 500
 _SEED = 20_240_229
 NOTHING = Estimate(0.0, math.inf, 0)
@@ -44,10 +41,13 @@ class Times:
     warnings: tuple[Warning, ...] = ()
 
 
-def paired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times:
+def paired_times(
+    base: Benchmark, head: Benchmark, phase: str | None, between_launches: float = BETWEEN_LAUNCHES
+) -> Times:
     """The lockstep estimate: log(T_head / T_base) of paired rounds, their interquartile mean r.
 
-    SE² = max(SE from bootstrapping rounds, SE from bootstrapping launches)² + 2 σ_b² / K with K − 1 degrees of freedom.
+    SE² = max(SE from bootstrapping rounds, SE from bootstrapping launches)² + 2 σ_b² / K with K − 1 degrees of freedom;
+    σ_b is `between_launches`.
     Only launches of that phase (None: any) that both sides have count. SE is infinite for fewer than two launches.
     """
     old, new = _launches(base, phase), _launches(head, phase)
@@ -58,7 +58,8 @@ def paired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times:
     taken = sum(max(len(old[index].rounds), len(new[index].rounds)) for index in pairs)
     before = [[one for one, _ in pairs[index]] for index in used]
     after = [[two for _, two in pairs[index]] for index in used]
-    return Times(_interquartile(logs), used, used, *_medians(before, after), warnings=_dropped(taken - usable, taken))
+    ratio = _interquartile(logs, between_launches)
+    return Times(ratio, used, used, *_medians(before, after), warnings=_dropped(taken - usable, taken))
 
 
 def unpaired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times:
@@ -124,7 +125,7 @@ def function_ratio(benchmark: Estimate, share: Estimate) -> Estimate:
     return Estimate(benchmark.log_ratio + share.log_ratio, error, freedom)
 
 
-def dispersion(base: Tally, head: Tally, *, leaf: bool) -> float:
+def dispersion(base: Tally, head: Tally, *, leaf: bool, known: float | None = None) -> float:
     """φ: the variance of sample counts over launches, relative to binomial sampling; the sampling error's lower bound.
 
     Neither extreme fits: systematic sampling of a periodic workload spreads less than binomial counts (0.43 was
@@ -132,7 +133,8 @@ def dispersion(base: Tally, head: Tally, *, leaf: bool) -> float:
     So it is estimated: the median, over both sides and all functions with at least five samples a launch, of
     Σ_l (c_l − n_l π)² / (n_l π (1 − π)) / (K − 1), at least 0.4 × Kish's design effect of the weights. Median, because
     one function whose share truly differs between launches must not widen all others; its own jackknife covers it.
-    With too little data (fewer than ten degrees of freedom in all) it is max(1, the design effect).
+    With too little data (fewer than ten degrees of freedom in all) it is max(1, the design effect). A φ that is `known`
+    from calibration, where the same sampler saw the same workload, takes the place of both when it is given.
     """
     design = max(base.design_effect, head.design_effect, 1.0)
     found: list[float] = []
@@ -141,7 +143,10 @@ def dispersion(base: Tally, head: Tally, *, leaf: bool) -> float:
         values = _dispersions(side.self_samples if leaf else side.total_samples, side.samples)
         found += values
         freedom += len(values) * (int((side.samples > 0).sum()) - 1)
-    return max(LEAST_DISPERSION * design, float(np.median(found))) if freedom >= 10 else design
+    least = LEAST_DISPERSION * design if known is None else known
+    if freedom >= 10:
+        return max(least, float(np.median(found)))
+    return design if known is None else known
 
 
 def _dispersions(counts: Floats, samples: Floats) -> list[float]:
@@ -166,7 +171,7 @@ def _jackknife(left_out: Floats) -> float:
     return float((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
 
 
-def _interquartile(logs: Sequence[Floats]) -> Estimate:
+def _interquartile(logs: Sequence[Floats], between_launches: float) -> Estimate:
     """Interquartile mean over all launches' log ratios, one array a launch."""
     if not logs:
         return NOTHING
@@ -182,7 +187,7 @@ def _interquartile(logs: Sequence[Floats]) -> Estimate:
     by_launch = _trimmed(values[order], _draws(generator, launches)[:, owner])
     # Resampling K launches sees (K − 1)/K of their variance.
     variance = max(float(by_round.var()), float(by_launch.var()) * launches / (launches - 1))
-    return Estimate(centre, math.sqrt(variance + 2 * BETWEEN_LAUNCHES**2 / launches), launches - 1)
+    return Estimate(centre, math.sqrt(variance + 2 * between_launches**2 / launches), launches - 1)
 
 
 def _draws(generator: np.random.Generator, count: int) -> Ints:

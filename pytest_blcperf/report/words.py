@@ -108,6 +108,8 @@ def method(verdict: GateVerdict) -> list[str]:
         named = " and ".join(backends) if len(backends) <= _BACKENDS_NAMED else f"{len(backends)} kinds of"
         phrases.append(f"{named} profiles")
     phrases.append(f"alpha {verdict.alpha:g}")
+    if verdict.calibration:
+        phrases.append(label(verdict.calibration))
     return [*phrases, time_ns(verdict.seconds * 1e9)] if verdict.seconds else phrases
 
 
