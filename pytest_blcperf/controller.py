@@ -289,9 +289,11 @@ class Controller:
 
     def _publish(self, items: Sequence[pytest.Item]) -> None:
         """What was measured in workers, to this process's pytest-benchmark: its tables and files show it."""
-        run = self._outcome.run if self._outcome is not None else None
+        outcome = self._outcome
         for item in items:
-            benchmark = run.benchmark(self._items[item.nodeid].id) if run and item.nodeid in self._items else None
+            benchmark = (
+                outcome.benchmark(self._items[item.nodeid].id) if outcome and item.nodeid in self._items else None
+            )
             if benchmark is not None:
                 rounds = [
                     (one.iterations, one.cpu_ns, one.wall_ns) for launch in benchmark.launches for one in launch.rounds
@@ -344,6 +346,8 @@ class Controller:
         try:
             if outcome.base_run is not None and outcome.base_run.benchmarks:
                 baselines.save_run(root, outcome.base_run, settings.keep)
+            if outcome.screened_run is not None and outcome.screened_run is not outcome.run:
+                baselines.save_run(root, outcome.screened_run, settings.keep)
             if outcome.run is not None and outcome.run.benchmarks:
                 kept.append(f"run saved: {_shown(baselines.save_run(root, outcome.run, settings.keep))}")
             if settings.save is not None:
@@ -372,12 +376,13 @@ class Controller:
 
     def _save_baseline(self, outcome: Outcome, name: str) -> str:
         """Save what was measured. Benchmarks that were proven identical were not, and so are not in the file."""
-        count = len(outcome.run.benchmarks) if outcome.run is not None else 0
-        if outcome.run is None or not count:
+        run = outcome.screened_run or outcome.run
+        count = len(run.benchmarks) if run is not None else 0
+        if run is None or not count:
             return (
                 f"baseline {name} not saved: nothing was measured; to measure everything, leave --blcperf-baseline out"
             )
-        path = baselines.save_baseline(self._root, outcome.run, name)
+        path = baselines.save_baseline(self._root, run, name)
         left_out = len(self._items) - count
         note = (
             f", {left_out} of {len(self._items)} benchmarks are not in it: they were not measured"

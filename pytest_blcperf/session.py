@@ -29,11 +29,13 @@ from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.calibrate import noise_of, pooled
 from pytest_blcperf.compare.compare import compare_benchmark
+from pytest_blcperf.compare.screening import without_times
 from pytest_blcperf.gate import Hypothesis, Step
 from pytest_blcperf.model.calibration import CalibrationRecord
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Run, test_id
 from pytest_blcperf.model.verdict import BenchmarkVerdict, GateVerdict
 from pytest_blcperf.model.warning import Warning
+from pytest_blcperf.screening import changed_since, screen_runs
 from pytest_blcperf.settings import Settings, as_data
 from pytest_blcperf.store import environment
 
@@ -52,9 +54,16 @@ class Outcome:
     """Benchmark id → why it gave nothing on the head."""
     run: Run | None = None
     base_run: Run | None = None
+    screened_run: Run | None = None
+    """The head alone, where it was screened by a stored run before."""
     verdict: GateVerdict | None = None
     calibration: CalibrationRecord | None = None
     """What `calibrate` found."""
+
+    def benchmark(self, identifier: str) -> Benchmark | None:
+        """What was measured of the head's benchmark of that id."""
+        found = (run.benchmark(identifier) for run in (self.run, self.screened_run) if run is not None)
+        return next((one for one in found if one is not None), None)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,9 @@ class Session:
         """Measure the head and, with a base, compare and judge. Leaves no process and no checkout behind."""
         start = self.clock()
         with scratch_folder() as scratch:
-            if choice is not None and choice.commit is not None:
+            if choice is not None and choice.screens:
+                outcome = self._screen(choice, scratch)
+            elif choice is not None and choice.commit is not None:
                 outcome = self._gate_in_lockstep(choice, scratch)
             else:
                 outcome = self._measure_head(choice, scratch)
@@ -129,6 +140,41 @@ class Session:
             outcome.verdict = self._verdict(
                 choice, [*judged.benchmarks, *failed], [*choice.warnings, *judged.warnings], choice.label
             )
+        return outcome
+
+    def _screen(self, choice: Choice, scratch: Path) -> Outcome:
+        """The head alone against the stored run; then, in lockstep with the base, what that does not clear."""
+        assert choice.run is not None
+        # Two at least: a count of calls is exact when another launch gives the same.
+        fewer = replace(self.settings, launches=max(2, (self.settings.launches + 1) // 2))
+        outcome = replace(self, settings=fewer)._measure_head(None, scratch)
+        assert outcome.run is not None
+        found = screen_runs(
+            choice.run, outcome.run, self.settings, self._settings_by_id(), changed_since(self.repository, choice.run)
+        )
+        left = [item for item in self.suite.items if not found.clears(item.id) and item.id not in outcome.failures]
+        for line in found.told([item.id for item in left], choice.run.label):
+            self.tell(line)
+        outcome.screened_run = outcome.run
+        warnings = [*choice.warnings, *environment.drift(choice.run.environment, outcome.run.environment)]
+        services = {item.id for item in self.suite.items if item.service}
+        failed = [
+            gate.not_compared(id_, why(failure, "head"))
+            for id_, failure in outcome.failures.items()
+            if failure.kind != "unused" or id_ not in services
+        ]
+        if left:
+            inner = scratch / "lockstep"
+            inner.mkdir()
+            session = replace(self, suite=replace(self.suite, items=tuple(left)))
+            confirmed = session._gate_in_lockstep(choice, inner)
+            assert confirmed.verdict is not None
+            outcome.run, outcome.base_run = confirmed.run, confirmed.base_run
+            outcome.reports.update(confirmed.reports)
+            outcome.failures.update(confirmed.failures)
+            failed += found.explained(confirmed.verdict.benchmarks)
+            warnings += confirmed.verdict.warnings
+        outcome.verdict = self._verdict(choice, [*found.cleared, *failed], warnings, choice.label)
         return outcome
 
     def _gate_in_lockstep(self, choice: Choice, scratch: Path) -> Outcome:
@@ -297,7 +343,8 @@ def compare_runs(
             trials.append(_trial_again(old, new, chosen))
         else:
             trials.append(gate.stored_trial(old, new, chosen, base.environment, head.environment))
-    judged = _accepted(gate.judge(trials, settings.alpha), settings)
+    found = zip(trials, gate.judge(trials, settings.alpha), strict=True)
+    judged = _accepted((without_times(trial, one) if trial.incomparable else one for trial, one in found), settings)
     return GateVerdict(
         base=base.label,
         head=head.label,

@@ -272,12 +272,12 @@ def _check_conflicts(settings: Settings) -> None:
             "--blcperf-launches=0 measures in this process, --blcperf-backend=callgrind in workers under valgrind",
             "drop one of the two",
         )
-    if settings.launches == 0 and settings.baseline and settings.mode == "lockstep":
+    if settings.launches == 0 and settings.baseline and settings.mode in ("lockstep", "screen"):
         raise UsageError(
             "--blcperf-launches=0 measures in this process and cannot gate against --blcperf-baseline in lockstep",
             "drop one of the two",
         )
-    if settings.mode in ("stored", "lockstep") and "mode" in settings.given and not settings.baseline:
+    if settings.mode in ("stored", "lockstep", "screen") and "mode" in settings.given and not settings.baseline:
         raise UsageError(f"--blcperf-mode={settings.mode} needs a baseline", "add --blcperf-baseline=main")
     if settings.mode == "stored" and settings.base_python:
         raise UsageError(

@@ -1,8 +1,8 @@
 """Measures how much launches of the same code differ on this machine, and the smallest slowdown that shows above it.
 
 Runs the project's benchmarks in lockstep with both sides the working tree, so that whatever differs is noise. Keeps
-what it finds in .blcperf/calibration.json, where the gate takes it from on machines of the same kind: CPU model and number,
-kernel, interpreter. Arguments are pytest's; those that begin with a dash come after `--`.
+what it finds in .blcperf/calibration.json, where the gate takes it from on machines of the same kind: CPU model and
+number, kernel, interpreter. Arguments are pytest's; those that begin with a dash come after `--`.
 
 For example:
   blcperf calibrate

@@ -92,14 +92,22 @@ def sides(verdict: GateVerdict) -> str:
 
 def summary(verdict: GateVerdict) -> str:
     """The last line of every report: the counts, and what was compared with what, how."""
-    return f"blcperf: {outcome_line(verdict)}: {sides(verdict)}, {label(verdict.mode)}"
+    return f"blcperf: {outcome_line(verdict)}: {sides(verdict)}, {mode(verdict)}"
+
+
+def mode(verdict: GateVerdict) -> str:
+    """How both sides came together; of a screen also how many benchmarks the stored run cleared."""
+    if verdict.mode != "screen":
+        return label(verdict.mode)
+    cleared = sum(one.evidence is Evidence.STORED for one in verdict.benchmarks)
+    return f"screened: {cleared} cleared by the stored baseline, {verdict.compared - cleared} measured in lockstep"
 
 
 def method(verdict: GateVerdict) -> list[str]:
     """How it was measured, in phrases: mode, launches, backends, error rate, time taken."""
     comparisons = [one.comparison for one in verdict.benchmarks if one.comparison is not None]
     launches = sorted({comparison.launches for comparison in comparisons})
-    phrases = [label(verdict.mode)]
+    phrases = [mode(verdict)]
     if launches:
         number = str(launches[0]) if len(launches) == 1 else f"{launches[0]} to {launches[-1]}"
         phrases.append(f"{number} launch{'es' if launches[-1] != 1 else ''} a side")
@@ -214,7 +222,8 @@ def measured(verdict: BenchmarkVerdict) -> list[str]:
 
 def remarks(verdict: BenchmarkVerdict) -> list[str]:
     """What to know about a benchmark beside its numbers: its reason, what the data could have shown, waiting time."""
-    found = [clean(verdict.reason, 500)] if verdict.reason and verdict.outcome is not Outcome.UNCHANGED else []
+    told = verdict.outcome is not Outcome.UNCHANGED or verdict.evidence is Evidence.STORED
+    found = [clean(verdict.reason, 500)] if verdict.reason and told else []
     if verdict.outcome is Outcome.INCONCLUSIVE:
         found += _detectable(verdict)
     if verdict.guilty and not _slower(verdict):
