@@ -29,6 +29,7 @@ from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.calibrate import noise_of, pooled
 from pytest_blcperf.compare.compare import compare_benchmark
+from pytest_blcperf.compare.packages import name_packages
 from pytest_blcperf.compare.screening import without_times
 from pytest_blcperf.gate import Hypothesis, Step
 from pytest_blcperf.model.calibration import CalibrationRecord
@@ -216,7 +217,8 @@ class Session:
         outcome.base_run = replace(base_run, commit=choice.commit.commit, dirty=False)
         warnings += [*choice.warnings, *_different_tests(items, base_found, head_found)]
         warnings += environment.drift(base_run.environment, outcome.run.environment)
-        outcome.verdict = self._verdict(choice, verdicts.values(), warnings, choice.label)
+        named = name_packages(verdicts.values(), base_run.environment, outcome.run.environment)
+        outcome.verdict = self._verdict(choice, named, warnings, choice.label)
         return outcome
 
     def _trials(self, measurement: Measurement) -> list[gate.Trial]:
@@ -322,7 +324,7 @@ def make_run(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=repository.head_commit() if repository else "",
         dirty=repository.dirty() if repository else False,
-        environment=environment.from_facts(facts_of(python)),
+        environment=replace(environment.from_facts(facts_of(python)), backend=backend),
         benchmarks=benchmarks,
         settings={**as_data(settings), "backend": backend, "version": pytest_blcperf.__version__},
         pair=pair,
@@ -344,7 +346,8 @@ def compare_runs(
         else:
             trials.append(gate.stored_trial(old, new, chosen, base.environment, head.environment))
     found = zip(trials, gate.judge(trials, settings.alpha), strict=True)
-    judged = _accepted((without_times(trial, one) if trial.incomparable else one for trial, one in found), settings)
+    told = (without_times(trial, one) if trial.incomparable else one for trial, one in found)
+    judged = _accepted(name_packages(told, base.environment, head.environment), settings)
     return GateVerdict(
         base=base.label,
         head=head.label,
