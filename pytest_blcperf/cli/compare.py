@@ -4,12 +4,16 @@ A is the base, B the head; each is a run file or the name of a stored baseline. 
 compare round by round; any others as stored runs, whose sessions may have drifted apart. Thresholds come from
 [tool.blcperf] in pyproject.toml and from BLCPERF_… variables, as for pytest.
 
+With --history, every saved run is a point in time: where a benchmark or a function changed for good, a line each.
+
 For example:
   blcperf compare main .blcperf/runs/20260101T120000Z-1a2b3c4d5-0f0f0f.blcperf
   blcperf compare base.blcperf head.blcperf --markdown summary.md
   blcperf compare base.blcperf head.blcperf --html comparison.html
   blcperf compare main head.blcperf --threshold 10% --no-fail
   blcperf compare main head.blcperf --json | jq .benchmarks
+  blcperf compare main --history --fail-over 5%
+  blcperf compare --history runs/
   blcperf compare before/ after/ --preset mariadb --fail-over 5%
   blcperf compare perf.data new.blcperf
 """
@@ -21,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_blcperf import pyproject
-from pytest_blcperf.cli import common, compare_captures
+from pytest_blcperf.cli import common, compare_captures, compare_history
 from pytest_blcperf.errors import BaselineError, ExitCode
 from pytest_blcperf.options import BY_NAME
 
@@ -54,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name in _THRESHOLDS:
         option = BY_NAME[name]
         parser.add_argument(_flag(name), dest=name, metavar=option.metavar, help=option.help)
+    compare_history.add_options(parser)
     compare_captures.add_options(parser)
 
 
@@ -62,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_blcperf.report.write import write_reports
     from pytest_blcperf.session import compare_runs
 
+    if arguments.history is not None:
+        return compare_history.run(arguments)
     captures = compare_captures.sides(arguments.base, arguments.head)
     if captures is not None:
         return compare_captures.run(captures, arguments)
