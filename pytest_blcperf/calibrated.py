@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from pytest_blcperf.bench.interpreter import facts_of
 from pytest_blcperf.model.calibration import BUILT_IN, Calibration, CalibrationRecord
+from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.settings import Settings
 
@@ -31,19 +33,19 @@ class Request:
 REQUEST = pytest.StashKey[Request]()
 
 
-def fitting(root: Path, settings: Settings) -> tuple[Calibration, tuple[Warning, ...]]:
-    """The repository's calibration where it was measured on such a machine, else the built-in one and, if there is one
-    of another machine, a warning. Raises BaselineError for a damaged file.
+def fitting(
+    root: Path, settings: Settings, where: Environment | None = None
+) -> tuple[Calibration, tuple[Warning, ...]]:
+    """The repository's calibration where it was measured on such a machine as `where` (default: here), else the
+    built-in one and, if there is one of another machine, a warning. Raises BaselineError for a damaged file.
     """
-    import sys
-
     from pytest_blcperf.compare.calibrate import calibration
     from pytest_blcperf.store import calibration_file, environment
 
     record = calibration_file.read(root)
     if record is None:
         return BUILT_IN, ()
-    here = environment.from_facts(facts_of(sys.executable))
+    here = where or environment.from_facts(facts_of(sys.executable))
     if not record.environment.comparable_times(here):
         differs = "; ".join(
             one.text for one in environment.drift(record.environment, here) if "packages" not in one.code

@@ -21,6 +21,7 @@ For example:
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     if captures is not None:
         return compare_captures.run(captures, arguments)
     base, head = common.load(arguments.base), common.load(arguments.head)
-    verdict = compare_runs(base, head, _settings(arguments))
+    verdict = compare_runs(base, head, _settings(arguments, head))
     page = _page(verdict, base, head) if arguments.html else None
     write_reports(verdict, markdown_path=arguments.markdown, html_path=arguments.html, page=page)
     if not arguments.quiet:
@@ -88,14 +89,17 @@ def run(arguments: argparse.Namespace) -> int:
     return ExitCode.REGRESSION if verdict.failed else ExitCode.OK
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _settings(arguments: argparse.Namespace, head: Run) -> Settings:
+    from pytest_blcperf import calibrated
     from pytest_blcperf.settings import resolve
 
     flags = {name: getattr(arguments, name) for name in _THRESHOLDS}
     for name, text in flags.items():
         if text is not None:  # checked here so that the error names this command's flag, not pytest's
             BY_NAME[name].read(text, _flag(name))
-    return resolve(flags, {}, pyproject.table(common.root_folder()))
+    root = common.root_folder()
+    settings = resolve(flags, {}, pyproject.table(root))
+    return replace(settings, calibration=calibrated.fitting(root, settings, head.environment)[0])
 
 
 def _page(verdict: GateVerdict, base: Run, head: Run) -> ComparisonPage:

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_blcperf.compare.accept import EXPIRED
 from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, SELF, BenchmarkComparison
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, GateVerdict, Outcome
 from pytest_blcperf.model.warning import Warning
@@ -236,6 +237,8 @@ def remarks(verdict: BenchmarkVerdict) -> list[str]:
         found.append(f"calls per iteration that changed: {', '.join(called)}")
     if verdict.outcome is Outcome.REGRESSED and not verdict.fails:
         found.append(f"does not fail the test: gate is {clean(verdict.gate, 20)}")
+    # Also a warning; here because a failing test shows no others, and this is why it fails.
+    found += [clean(one.text, 500) for one in verdict.warnings if one.code == EXPIRED]
     if verdict.comparison is not None and verdict.comparison.io_bound:
         times = f"{time_ns(verdict.comparison.base_wall_ns)} → {time_ns(verdict.comparison.head_wall_ns)}"
         found.append(f"I/O-bound: wall time {times}; only its CPU time was judged")
