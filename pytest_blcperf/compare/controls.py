@@ -32,13 +32,16 @@ _NORMAL = 1.4826
 class Controls:
     """Control functions. `centre` is the weighted median of L = log(π_head / π_base), `spread` their SD around it.
 
-    `effective` is how many functions of equal weight they count for (Kish), `share` the part of the time they hold.
+    `between` is the part of it that sampling does not explain: how differently the machines treat functions that do
+    the same. `effective` is how many functions of equal weight they count for (Kish), `share` the part of the time they
+    hold.
     """
 
     functions: int
     share: float
     centre: float
     spread: float
+    between: float
     effective: float
 
     @property
@@ -51,9 +54,10 @@ class Controls:
         return Estimate(-self.centre, error, max(int(self.effective) - 1, 0))
 
     def normalised(self, share: Estimate) -> Estimate:
-        """L − centre, with SE² = SE_L² + spread²: what one more function may differ by, had it done the same."""
-        freedom = min(share.freedom, max(int(self.effective) - 1, 0))
-        return Estimate(share.log_ratio - self.centre, math.hypot(share.standard_error, self.spread), freedom)
+        """L − centre, with SE² = SE_L² + SE_centre² + between²: what a function may differ by that did the same."""
+        whole = self.whole
+        error = math.hypot(share.standard_error, whole.standard_error, self.between)
+        return Estimate(share.log_ratio - self.centre, error, min(share.freedom, whole.freedom))
 
 
 @dataclass(frozen=True)
@@ -85,16 +89,19 @@ def controls(both: Sides) -> Controls | None:
     shares = np.array([_shares(both, pair, SELF) for pair in chosen]).reshape(-1, 2)
     if len(chosen) < LEAST_CONTROLS or float(shares.sum(axis=0).min()) < LEAST_SHARE:
         return None
-    ratios = np.array([share_of(both, pair, SELF).log_ratio for pair in chosen])
     weights = shares.mean(axis=1)
-    seen = weights > 0
-    ratios, weights = ratios[seen], weights[seen]
+    estimates = [share_of(both, pair, SELF) for pair in chosen]
+    seen = (weights > 0) & np.isfinite([one.standard_error for one in estimates])
+    ratios = np.array([one.log_ratio for one in estimates])[seen]
+    errors = np.array([one.standard_error for one in estimates])[seen]
+    weights = weights[seen]
     if len(ratios) < LEAST_CONTROLS:
         return None
     centre = _weighted_median(ratios, weights)
     spread = _NORMAL * _weighted_median(np.abs(ratios - centre), weights)
     effective = float(weights.sum() ** 2 / (weights**2).sum())
-    return Controls(len(ratios), float(shares.sum(axis=0).min()), centre, spread, effective)
+    between = math.sqrt(max(spread**2 - _weighted_median(errors**2, weights), 0.0))
+    return Controls(len(ratios), float(shares.sum(axis=0).min()), centre, spread, between, effective)
 
 
 def against_controls(both: Sides, known: Controls) -> Iterator[Normalised]:
