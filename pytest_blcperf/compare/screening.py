@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
+from pytest_blcperf.compare.align import match_functions
 from pytest_blcperf.compare.compare import Pair, Sides
 from pytest_blcperf.compare.controls import MARGIN, Controls, Normalised, against_controls, controls
 from pytest_blcperf.compare.decide import p_above, upper_change
-from pytest_blcperf.compare.explain import explain
+from pytest_blcperf.compare.explain import changed_calls, explain
 from pytest_blcperf.compare.trial import Tested, Trial, tests
 from pytest_blcperf.model.comparison import TOTAL, FunctionComparison
-from pytest_blcperf.model.function import PYTHON
+from pytest_blcperf.model.function import PYTHON, Function
+from pytest_blcperf.model.run import Benchmark
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, Outcome
 
 SUSPICIOUS_P = 0.2
@@ -63,12 +65,14 @@ def _findings(trial: Trial, changed_files: Collection[str]) -> Iterator[Screened
                 yield found(Step.SUSPICIOUS, _looks_dearer(one))
     if trial.base.code and trial.head.code and trial.base.code != trial.head.code:
         yield found(Step.SUSPICIOUS, "the test function itself differs")
-    both = trial.overall_sides
-    missing = _missing(trial) or (_no_profile(trial) if both is None else "")
-    if both is None or missing:
+    missing = _missing(trial)
+    if missing:
         yield found(Step.UNKNOWN, missing)
-        return
-    yield from _by_counts_and_shares(trial, both, changed_files)
+    if trial.overall_sides is not None:
+        yield from _by_counts_and_shares(trial, trial.overall_sides, changed_files)
+    elif not _may_differ(trial, changed_files) and not changed_calls(trial.base, trial.head):
+        yield found(Step.CLEARED, "the functions it runs have the same code and are called as often")
+    yield found(Step.UNKNOWN, _no_profile(trial))
 
 
 def _by_counts_and_shares(trial: Trial, both: Sides, changed_files: Collection[str]) -> Iterator[Screened]:
@@ -79,9 +83,8 @@ def _by_counts_and_shares(trial: Trial, both: Sides, changed_files: Collection[s
     if more:
         proof = () if known is None else _proven(trial, known, grown)
         yield found(Step.SUSPICIOUS, f"calls per iteration rose: {_named_calls(more)}", proof)
-    changed = [
-        pair for pair in both.pairs if pair.calls_head and (pair.code_changed or pair.function.file in changed_files)
-    ]
+    differing = _may_differ(trial, changed_files)
+    changed = [pair for pair in both.pairs if pair.calls_head and pair.function in differing]
     if known is None and changed:
         yield found(
             Step.UNKNOWN, f"{_changed(changed)}, and too few functions did not to compare with (ten, half the time)"
@@ -158,6 +161,21 @@ def _missing(trial: Trial) -> str:
         if not side.counts.deterministic:
             return f"calls per iteration of the {name} differ from launch to launch"
     return ""
+
+
+def _may_differ(trial: Trial, changed_files: Collection[str]) -> frozenset[Function]:
+    """Functions of an iteration whose code differs, or that lie in a changed file, or that are new.
+
+    From the exact counts, which know every function that ran: a profile may have seen one of two lambdas of a name.
+    """
+    before, after = (_counted(side) for side in (trial.base, trial.head))
+    match = match_functions(before, after)
+    found = [new for old, new in match.pairs if old.fingerprint != new.fingerprint or new.file in changed_files]
+    return frozenset([*found, *match.only_head])
+
+
+def _counted(benchmark: Benchmark) -> list[Function]:
+    return [one.function for one in benchmark.counts.calls] if benchmark.counts is not None else []
 
 
 def _no_profile(trial: Trial) -> str:
