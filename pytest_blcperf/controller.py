@@ -25,6 +25,7 @@ from pytest_blcperf.bench.service_fixture import ProfilingServiceFixture
 from pytest_blcperf.bench.suite import Item, Suite, worker_options
 from pytest_blcperf.calibrated import REQUEST
 from pytest_blcperf.capture import probe
+from pytest_blcperf.compare.chosen_metric import MISSING
 from pytest_blcperf.errors import BlcperfError, UsageError
 from pytest_blcperf.model.hottest import hottest
 from pytest_blcperf.model.metric import Metric
@@ -38,6 +39,7 @@ from pytest_blcperf.settings import Settings, resolve
 from pytest_blcperf.store import baselines
 
 if TYPE_CHECKING:
+    from pytest_blcperf.model.warning import Warning
     from pytest_blcperf.report.comparison_page import ComparisonPage
     from pytest_blcperf.session import Outcome
 
@@ -222,7 +224,8 @@ class Controller:
             self._say_that_nothing_was_compared(session)
 
     def _say_that_nothing_was_compared(self, session: pytest.Session) -> None:
-        said = f"blcperf: NOTHING WAS COMPARED with {self._settings.baseline}"
+        what = "COMPARED" if self._ungated() is None else "GATED"
+        said = f"blcperf: NOTHING WAS {what} with {self._settings.baseline}"
         wanted = self._settings.on_missing
         green = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         if green and (wanted == "fail" or (wanted == "auto" and (os.environ.get("CI") or self._distributed))):
@@ -232,7 +235,15 @@ class Controller:
 
     def _compared_nothing(self) -> bool:
         verdict = self._outcome.verdict if self._outcome is not None else None
-        return self._settings.baseline is not None and (verdict is None or not verdict.compared)
+        if self._settings.baseline is None:
+            return False
+        return verdict is None or not verdict.compared or self._ungated() is not None
+
+    def _ungated(self) -> Warning | None:
+        """The warning that a metric was asked for which no test reported."""
+        verdict = self._outcome.verdict if self._outcome is not None else None
+        found = verdict.warnings if verdict is not None and verdict.compared else ()
+        return next((one for one in found if one.code == MISSING), None)
 
     def _finished(self) -> Outcome | None:
         """The outcome with the profiled windows of services; what was measured in this process has no other."""

@@ -12,9 +12,9 @@ from enum import Enum
 
 from pytest_blcperf.compare.blame import p_callers_grew
 from pytest_blcperf.compare.holm import adjust
-from pytest_blcperf.compare.trial import Hypothesis, Trial, differing, lockstep_trial, stored_trial, tests
-from pytest_blcperf.compare.verdicts import Findings, joined, verdict
-from pytest_blcperf.model.comparison import BenchmarkComparison
+from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, differing, lockstep_trial, stored_trial, tests
+from pytest_blcperf.compare.verdicts import Findings, joined, uncounted, verdict
+from pytest_blcperf.model.comparison import INSTRUCTIONS, BenchmarkComparison
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
 from pytest_blcperf.settings import Settings
 
@@ -29,7 +29,9 @@ __all__ = [
     "lockstep_trial",
     "not_compared",
     "screen",
+    "settled",
     "stored_trial",
+    "tests",
 ]
 
 SCREEN_P = 0.1
@@ -63,10 +65,13 @@ def screen(comparison: BenchmarkComparison, settings: Settings, *, last: bool) -
 
     A candidate (effect and impact large enough, p < 0.1 uncorrected at the last look, p < 0.02 before) asks for a
     confirmation, and what comes near it (p < 0.35) joins. Otherwise more launches while something is open: a 95 % upper
-    bound above the threshold, of the benchmark or of a function that could matter.
+    bound above the threshold, of the benchmark or of a function that could matter. Where instructions are gated, times
+    are only shown, and the first look's do.
     """
+    if comparison.judged == INSTRUCTIONS:
+        return Screen(Step.DONE)
     tested = tests(comparison, settings)
-    suspects = [one for one in tested if one.slower and one.p_slower < JOIN_P]
+    suspects = [one for one in tested if one.nearly_slower and one.p_slower < JOIN_P]
     if any(one.p_slower < (SCREEN_P if last else EARLY_P) for one in suspects):
         return Screen(Step.CONFIRM, tuple(one.hypothesis for one in suspects))
     settled = last or all(one.harmless for one in tested)
@@ -77,18 +82,36 @@ def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]
     """The verdicts of all benchmarks of a session, which share one error rate `alpha`, in the order given.
 
     Lockstep: Holm over all candidates with the p-values of the confirmation launches alone, by which nothing was
-    chosen. Stored: there are no fresh launches, so Holm over every hypothesis on the data there is. Improvements: Holm
-    over every hypothesis of the session on all data. The estimate shown beside a verdict is that of all launches. Where
-    instructions were counted, they are hypotheses too, on the data there is: counting again would give the same.
+    chosen. A hypothesis has the smallest of its looks' p-values, each divided by the part of alpha that its look may
+    spend: a p-value again, by the union bound. Stored: there are no fresh launches, so Holm over every hypothesis on
+    the data there is. Improvements: Holm over every hypothesis of the session on all data. The estimate shown beside a
+    verdict is that of all launches. Where instructions were counted, they are hypotheses too, on the data there is:
+    counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`).
     """
     every = [one for trial in trials for one in (trial, trial.counts) if one is not None]
     findings = Findings(_adjusted(_accusations(every)), _adjusted(_gains(every)), alpha)
-    return tuple(
-        verdict(trial, findings)
-        if trial.counts is None
-        else joined(verdict(trial, findings), verdict(trial.counts, findings))
-        for trial in trials
-    )
+    return tuple(_verdict(trial, findings) for trial in trials)
+
+
+def _verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
+    timed = verdict(trial, findings)
+    if trial.counts is not None:
+        return joined(timed, verdict(trial.counts, findings))
+    return uncounted(timed) if trial.shown_only else timed
+
+
+def settled(trials: Sequence[Trial], alpha: float) -> frozenset[str]:
+    """Ids of the benchmarks whose candidates are all convicted or ruled out: more launches would change nothing.
+
+    P-values only fall with further looks, so what Holm rejects now it rejects at the end.
+    """
+    adjusted = _adjusted(_accusations(trials))
+    done = []
+    for trial in trials:
+        ruled_out = {one.hypothesis for one in tests(trial.overall, trial.settings) if one.harmless}
+        if all(one in ruled_out or adjusted.get(one, 1.0) <= alpha for one in trial.candidates):
+            done.append(trial.overall.id)
+    return frozenset(done)
 
 
 def identical(identifier: str, reason: str) -> BenchmarkVerdict:
@@ -107,16 +130,26 @@ def _accusations(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
     for trial in trials:
         # A candidate that was never confirmed was tested all the same: it counts in the correction.
         found.update(dict.fromkeys(trial.candidates, 1.0))
-        if trial.evidence is None or trial.incomparable:
+        if trial.incomparable or trial.shown_only:
             continue
-        for tested in tests(trial.evidence, trial.settings):
-            if trial.paired and tested.hypothesis not in found:
-                continue
-            found[tested.hypothesis] = tested.p_slower
-            if tested.function is not None and trial.evidence_sides is not None:
-                callers = p_callers_grew(trial.evidence_sides, tested.function)
-                found[tested.hypothesis] = max(tested.p_slower, callers)
+        for spent, comparison in trial.evidence:
+            for tested in tests(comparison, trial.settings):
+                if trial.paired and tested.hypothesis not in found:
+                    continue
+                p = min(1.0, _p_dearer(trial, tested) / spent)
+                found[tested.hypothesis] = min(found.get(tested.hypothesis, 1.0), p)
+        for hypothesis, p in trial.by_calls.items():
+            found[hypothesis] = min(found.get(hypothesis, 1.0), p)
     return found
+
+
+def _p_dearer(trial: Trial, tested: Tested) -> float:
+    """The p-value of one look at one hypothesis; 1 where the effect is not what the gate fails for, however sure."""
+    if not tested.slower:
+        return 1.0
+    if tested.function is None or trial.evidence_sides is None:
+        return tested.p_slower
+    return max(tested.p_slower, p_callers_grew(trial.evidence_sides, tested.function))
 
 
 def _gains(trials: Sequence[Trial]) -> dict[Hypothesis, float]:

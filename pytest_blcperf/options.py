@@ -90,6 +90,14 @@ def paths(text: object) -> tuple[str, ...] | None:
     return () if raw == "none" else tuple(part.strip() for part in raw.split(",") if part.strip())
 
 
+def metric_name(text: object) -> str:
+    """The name of what is gated: printable, at most 100 characters, without `#`, which parts it from its test's."""
+    name = str(text).strip()
+    if not 0 < len(name) <= 100 or not name.isprintable() or "#" in name:
+        raise ValueError("expected cpu, wall, instructions, or the name of a metric that tests report")
+    return name
+
+
 class Option:
     """One option under all its names. `name` has underscores; `parse` turns text into a value or raises ValueError.
 
@@ -184,6 +192,15 @@ OPTIONS: tuple[Option, ...] = (
         marker="threshold",
     ),
     Option(
+        "metric",
+        metric_name,
+        "cpu",
+        "what is gated: cpu (CPU time of an iteration), wall (its wall time), instructions (counted under callgrind, "
+        "no time fails), or the name of a metric that tests report, and nothing else (default: cpu)",
+        metavar="METRIC",
+        marker="metric",
+    ),
+    Option(
         "min_share",
         share,
         0.03,
@@ -230,6 +247,13 @@ OPTIONS: tuple[Option, ...] = (
         "(default: 180s)",
         metavar="TIME",
         marker="max_time",
+    ),
+    Option(
+        "session_time",
+        positive_duration,
+        None,
+        "time budget of the whole measurement: no launch begins that would overrun it (default: none)",
+        metavar="TIME",
     ),
     Option(
         "timeout",

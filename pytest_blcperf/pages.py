@@ -49,4 +49,6 @@ def _interesting(verdict: BenchmarkVerdict) -> list[Function]:
         (one for one in verdict.functions if one.comparison.code_changed or one.outcome is Outcome.REGRESSED),
         key=lambda one: (not any(one is guilty for guilty in verdict.guilty), not one.comparison.code_changed),
     )
-    return list(dict.fromkeys([*(one.comparison.function for one in judged), *verdict.changed_code]))
+    causes = (lines.function for one in verdict.guilty for lines in one.changed_lines)
+    run = (lines.function for lines in verdict.changed_lines)
+    return list(dict.fromkeys([*(one.comparison.function for one in judged), *causes, *run, *verdict.changed_code]))

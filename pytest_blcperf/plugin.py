@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from pytest_blcperf.bench.service_fixture import ForeignWindow, ServiceFixture
 
 MARKER = (
-    'blcperf(threshold="10%", min_share=, min_impact=, functions=[...], ignore=[...], gate="fail|warn|off", rounds=, '
-    "delay=, window=, max_time=, timeout=, lockstep=True): how pytest-blcperf measures and judges this benchmark"
+    'blcperf(threshold="10%", min_share=, min_impact=, functions=[...], ignore=[...], gate="fail|warn|off", metric=, '
+    "rounds=, delay=, window=, max_time=, timeout=, lockstep=True): "
+    "how pytest-blcperf measures and judges this benchmark"
 )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest_blcperf
-from pytest_blcperf import gate
+from pytest_blcperf import gate, sequential
 from pytest_blcperf.base import Choice
 from pytest_blcperf.bench.base_side import base_tree, check_leaks
 from pytest_blcperf.bench.choose_backend import BackendChoice, Interpreter, choose_backend
@@ -24,25 +24,21 @@ from pytest_blcperf.bench.scratch import scratch_folder
 from pytest_blcperf.bench.source_roots import source_roots
 from pytest_blcperf.bench.suite import Item, Suite
 from pytest_blcperf.bench.worker_process import Side
-from pytest_blcperf.capture.backends import CALLGRIND
+from pytest_blcperf.changes import with_changed_lines
 from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.calibrate import noise_of, pooled
+from pytest_blcperf.compare.chosen_metric import gated_by_metric
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.compare.packages import name_packages
 from pytest_blcperf.compare.screening import without_times
-from pytest_blcperf.gate import Hypothesis, Step
 from pytest_blcperf.model.calibration import CalibrationRecord
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Run, test_id
+from pytest_blcperf.model.run import LOOK, Benchmark, Run, test_id
 from pytest_blcperf.model.verdict import BenchmarkVerdict, GateVerdict
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.screening import changed_since, screen_runs
 from pytest_blcperf.settings import Settings, as_data
 from pytest_blcperf.store import environment
-
-CONFIRM_LAUNCHES = 2
-"""How many times the launches of the looks confirm: a verdict at one in a thousand wants degrees of freedom. With 12
-launches Student's t asks for 5.3 standard errors at a corrected 0.00015, with 24 for 4.3."""
 
 
 @dataclass
@@ -76,10 +72,11 @@ class Session:
     repository: Repository | None
     tell: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
+    began: float = field(default_factory=time.monotonic)
+    """By `clock`."""
 
     def measure(self, choice: Choice | None) -> Outcome:
         """Measure the head and, with a base, compare and judge. Leaves no process and no checkout behind."""
-        start = self.clock()
         with scratch_folder() as scratch:
             if choice is not None and choice.screens:
                 outcome = self._screen(choice, scratch)
@@ -88,7 +85,10 @@ class Session:
             else:
                 outcome = self._measure_head(choice, scratch)
         if outcome.verdict is not None:
-            outcome.verdict = replace(outcome.verdict, seconds=self.clock() - start)
+            outcome.verdict = replace(outcome.verdict, seconds=self.clock() - self.began)
+            base_run = outcome.base_run or (choice.run if choice is not None else None)
+            if base_run is not None and outcome.run is not None:
+                outcome.verdict = with_changed_lines(outcome.verdict, base_run, outcome.run, self.repository)
         return outcome
 
     def calibrate(self, launches: int) -> Outcome:
@@ -101,10 +101,11 @@ class Session:
             measurement = self._measurement([replace(head, name="base"), head], items, found, scratch)
             measurement.measure([item.id for item in items], launches, LOOK)
             outcome = self._outcome(found, measurement)
+            old, new = measurement.benchmarks(0), measurement.benchmarks(1)
             noises = [
-                noise_of(base, one, measurement.seconds_a_launch(id_))
-                for id_, base, one in _both(measurement, [item.id for item in items])
-                if one.metric is None
+                noise_of(old[item.id], new[item.id], measurement.seconds_a_launch(item.id))
+                for item in items
+                if item.id in old and item.id in new
             ]
             kept = tuple(one for one in noises if one is not None)
             outcome.calibration = CalibrationRecord(
@@ -128,7 +129,7 @@ class Session:
         items = [item for item in self.suite.items if item.id not in found.failures]
         measurement = self._measurement([head], items, found, scratch)
         measurement.measure([item.id for item in items], self.settings.launches, LOOK)
-        self._count_instructions(measurement)
+        measurement.complete()
         outcome = self._outcome(found, measurement)
         outcome.run = self._run("head", head, measurement, 0)
         if choice is not None and choice.run is not None:
@@ -209,7 +210,8 @@ class Session:
             for item in items:
                 sides = measurement.failures.get(item.id, {})
                 if sides or item.id not in judged_ids:
-                    verdicts[item.id] = gate.not_compared(item.id, _why_one_sided(sides))
+                    late = measurement.why_short(item.id)
+                    verdicts[item.id] = gate.not_compared(item.id, late or _why_one_sided(sides))
             outcome = self._outcome(head_found, measurement)
             pair = uuid.uuid4().hex
             base_run = self._run("base", tree.side, measurement, 0, pair)
@@ -222,36 +224,8 @@ class Session:
         return outcome
 
     def _trials(self, measurement: Measurement) -> list[gate.Trial]:
-        """Two looks, then a confirmation with fresh launches for what looked dearer."""
-        settings = self._settings_by_id()
-        candidates: dict[str, tuple[Hypothesis, ...]] = {}
-        undecided = [item.id for item in measurement.items]
-        looks = _looks(self.settings.launches)
-        for launches in looks:
-            measurement.measure(undecided, launches, LOOK)
-            steps: dict[str, set[Step]] = {}
-            for id_, base, head in _both(measurement, undecided):
-                item = test_id(id_, settings)
-                comparison = compare_benchmark(base, head, settings[item], phase=LOOK, paired=True)
-                looked = gate.screen(comparison, settings[item], last=launches == looks[-1])
-                steps.setdefault(item, set()).add(looked.step)
-                if looked.step is Step.CONFIRM:
-                    candidates[id_] = looked.candidates
-            undecided = [id_ for id_ in undecided if Step.EXTEND in steps.get(id_, {Step.EXTEND})]
-        if candidates:
-            self.tell(f"{_count(len(candidates), 'benchmark')} looked slower: confirming with fresh launches")
-            confirmed = dict.fromkeys(test_id(id_, settings) for id_ in candidates)
-            measurement.measure(list(confirmed), CONFIRM_LAUNCHES * self.settings.launches, CONFIRM)
-        self._count_instructions(measurement)
-        ids = [item.id for item in measurement.items]
-        return [
-            gate.lockstep_trial(base, head, settings[test_id(id_, settings)], candidates.get(id_, ()))
-            for id_, base, head in _both(measurement, ids)
-        ]
-
-    def _count_instructions(self, measurement: Measurement) -> None:
-        if measurement.backend == CALLGRIND:
-            measurement.count_instructions([item.id for item in measurement.items])
+        settings = {item.id: item.settings for item in measurement.items}
+        return sequential.trials(measurement, settings, self.settings.launches, self.settings.alpha, self.tell)
 
     def _discover(self, sides: Sequence[Side], items: Sequence[Item], scratch: Path) -> list[SideFindings]:
         return discover(sides, items, scratch, self.settings.timeout, self.clock)
@@ -266,7 +240,16 @@ class Session:
             tools = {python: choice.tools[one] for python, one in interpreters.items() if one in choice.tools}
             self.tell(f"profiling backend {choice.backend} ({choice.reason})")
         return Measurement(
-            sides, items, self.settings, choice.backend, scratch, self.clock, self.tell, found.codes, tools
+            sides,
+            items,
+            self.settings,
+            choice.backend,
+            scratch,
+            self.clock,
+            self.tell,
+            found.codes,
+            tools,
+            started=self.began,
         )
 
     def _head(self, scratch: Path) -> Side:
@@ -292,6 +275,7 @@ class Session:
     def _verdict(
         self, choice: Choice, verdicts: Iterable[BenchmarkVerdict], warnings: Iterable[Warning], base: str
     ) -> GateVerdict:
+        verdicts, missing = gated_by_metric(verdicts, self.settings, self._settings_by_id())
         position = {item.id: number for number, item in enumerate(self.suite.items)}
         ordered = sorted(verdicts, key=lambda verdict: position.get(test_id(verdict.id, position), len(position)))
         return GateVerdict(
@@ -300,7 +284,7 @@ class Session:
             mode=choice.mode,
             benchmarks=_accepted(ordered, self.settings),
             alpha=self.settings.alpha,
-            warnings=tuple(dict.fromkeys(warnings)),
+            warnings=tuple(dict.fromkeys((*warnings, *missing))),
             calibration=self.settings.calibration.label,
         )
 
@@ -347,7 +331,9 @@ def compare_runs(
             trials.append(gate.stored_trial(old, new, chosen, base.environment, head.environment))
     found = zip(trials, gate.judge(trials, settings.alpha), strict=True)
     told = (without_times(trial, one) if trial.incomparable else one for trial, one in found)
-    judged = _accepted(name_packages(told, base.environment, head.environment), settings)
+    named = name_packages(told, base.environment, head.environment)
+    verdicts, missing = gated_by_metric(named, settings, settings_by_id or {})
+    judged = _accepted(verdicts, settings)
     return GateVerdict(
         base=base.label,
         head=head.label,
@@ -359,7 +345,7 @@ def compare_runs(
         ),
         alpha=settings.alpha,
         calibration=settings.calibration.label,
-        warnings=(*base.warnings, *head.warnings, *environment.drift(base.environment, head.environment)),
+        warnings=(*base.warnings, *head.warnings, *missing, *environment.drift(base.environment, head.environment)),
     )
 
 
@@ -391,21 +377,6 @@ def _trial_again(base: Benchmark, head: Benchmark, settings: Settings) -> gate.T
     """The trial of a saved lockstep measurement: the candidates follow from the screening launches as they did then."""
     comparison = compare_benchmark(base, head, settings, phase=LOOK, paired=True)
     return gate.lockstep_trial(base, head, settings, gate.screen(comparison, settings, last=True).candidates)
-
-
-def _looks(launches: int) -> list[int]:
-    """How many launches there are after each look."""
-    return [launches] if launches < 4 else [(launches + 1) // 2, launches]
-
-
-def _both(measurement: Measurement, ids: Sequence[str]) -> Iterator[tuple[str, Benchmark, Benchmark]]:
-    """What both sides have of these tests: their own time and each of their metrics."""
-    base, head = measurement.benchmarks(0), measurement.benchmarks(1)
-    wanted = frozenset(ids)
-    for id_, one in head.items():
-        item = test_id(id_, wanted)
-        if item in wanted and id_ in base and item not in measurement.failures:
-            yield id_, base[id_], one
 
 
 def _windows_only(items: Sequence[Item], head: SideFindings) -> set[str]:

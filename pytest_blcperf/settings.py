@@ -13,6 +13,10 @@ from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.calibration import BUILT_IN, Calibration
 from pytest_blcperf.options import BY_NAME, OPTIONS, Option
 
+CPU, WALL, INSTRUCTIONS = COSTS = ("cpu", "wall", "instructions")
+"""What an iteration costs, in one measure or another; every other `metric` is the name of one that tests report."""
+_CALLGRIND = "callgrind"
+
 _ACCEPT_KEYS = ("benchmark", "function", "reason", "until")
 _RULE_KEYS = ("match", "benchmark", "threshold", "min_share", "min_impact", "ignore")
 
@@ -101,6 +105,9 @@ class Settings:
     markdown: str | None
     html: str | None
     only: bool
+    session_time: float | None = None
+    metric: str = CPU
+    """What is gated: one of COSTS, or the name of a metric that tests report."""
     accept_all: str | None = None
     codequality: str | None = None
     sarif: str | None = None
@@ -150,6 +157,11 @@ class Settings:
         functions = _patterns(marker.get("functions", ()), f"{source}: functions")
         ignored = _patterns(marker.get("ignore", ()), f"{source}: ignore")
         rules = tuple(FunctionRule(pattern, ignore=True) for pattern in ignored)
+        if changes.get("metric") == INSTRUCTIONS and self.backend != _CALLGRIND:
+            raise UsageError(
+                f"{source}: metric: instructions are counted under callgrind, which this session does not use",
+                f"add --blcperf-backend={_CALLGRIND}, or --blcperf-metric={INSTRUCTIONS} for every benchmark",
+            )
         return replace(self, only_functions=functions or self.only_functions, rules=self.rules + rules, **changes)
 
 
@@ -176,6 +188,8 @@ def resolve(
         values[option.name] = _value(option, flags, ini, pyproject, environ)
     given = frozenset(name for name, value in flags.items() if value is not None)
     rules, accept = _rules(pyproject.get("functions", [])), _acceptances(pyproject.get("accept", []))
+    if values["metric"] == INSTRUCTIONS and values["backend"] == "auto":
+        values["backend"] = _CALLGRIND
     settings = Settings(**values, rules=rules, accept=accept, given=given)
     _check_conflicts(settings)
     return settings
@@ -267,9 +281,15 @@ def _day(value: Any, source: str) -> date:
 
 
 def _check_conflicts(settings: Settings) -> None:
-    if settings.launches == 0 and settings.backend == "callgrind":
+    if settings.metric == INSTRUCTIONS and settings.backend != _CALLGRIND:
         raise UsageError(
-            "--blcperf-launches=0 measures in this process, --blcperf-backend=callgrind in workers under valgrind",
+            f"--blcperf-metric=instructions counts under callgrind, --blcperf-backend={settings.backend} does not",
+            "drop one of the two",
+        )
+    if settings.launches == 0 and settings.backend == _CALLGRIND:
+        asked = "metric=instructions" if settings.metric == INSTRUCTIONS else "backend=callgrind"
+        raise UsageError(
+            f"--blcperf-launches=0 measures in this process, --blcperf-{asked} in workers under valgrind",
             "drop one of the two",
         )
     if settings.launches == 0 and settings.baseline and settings.mode in ("lockstep", "screen"):

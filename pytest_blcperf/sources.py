@@ -5,26 +5,21 @@ File names come from run files, which may be anybody's: a name that leads out of
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from difflib import SequenceMatcher
 from pathlib import Path
 
 from pytest_blcperf.bench.repository import Repository, run_git
+from pytest_blcperf.compare.spans import Numbered, parse
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import Run
 from pytest_blcperf.report.comparison_page import FunctionSource, SourceLine
 
 Reader = Callable[[str], str | None]
 """A path relative to the repository → the file's text, None where there is none."""
-Numbered = tuple[int, Sequence[str]]
-"""The number of the first line, and the lines."""
 
 _FILE_LIMIT = 2 << 20
-_LINES_LIMIT = 1_000
-_Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def reader(repository: Repository, run: Run) -> tuple[Reader, str]:
@@ -38,7 +33,8 @@ def function_source(function: Function, base: tuple[Reader, str], head: tuple[Re
     """A Python function of the repository on both sides; None where neither side has it."""
     if function.kind != "python" or function.file.startswith("<"):
         return None
-    found = [_function_lines(read(function.file), function) for read, _ in (base, head)]
+    modules = [parse(read(function.file)) for read, _ in (base, head)]
+    found = [module and module.lines_of(function) for module in modules]
     if found == [None, None]:
         return None
     names = [f"{function.file} ({name})" for _, name in (base, head)]
@@ -56,38 +52,6 @@ def side_by_side(base: Numbered, head: Numbered) -> tuple[SourceLine, ...]:
         lines += [SourceLine(base_first + n, None, old[n]) for n in range(i, i_end)]
         lines += [SourceLine(None, head_first + n, new[n]) for n in range(j, j_end)]
     return tuple(lines)
-
-
-def _function_lines(text: str | None, function: Function) -> Numbered | None:
-    """The lines of a function, decorators included; of several of that name, the one nearest to its line."""
-    if text is None:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    scopes = [(start, end) for name, start, end in _scopes(tree, "") if name == function.name]
-    if not scopes:
-        return None
-    start, end = min(scopes, key=lambda scope: abs(scope[0] - function.line))
-    return start, tuple(text.splitlines()[start - 1 : min(end, start - 1 + _LINES_LIMIT)])
-
-
-def _scopes(node: ast.AST, prefix: str) -> Iterator[tuple[str, int, int]]:
-    """(qualified name, first line, last line) of every function, named as the interpreter does."""
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, _Scope):
-            yield from _scopes(child, prefix)
-            continue
-        name = prefix + child.name
-        if isinstance(child, ast.ClassDef):
-            yield from _scopes(child, name + ".")
-            continue
-        start = min([child.lineno, *(decorator.lineno for decorator in child.decorator_list)])
-        yield name, start, child.end_lineno or child.lineno
-        yield from _scopes(child, name + ".<locals>.")
 
 
 def _from_commit(repository: Repository, commit: str, path: str) -> str | None:

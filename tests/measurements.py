@@ -69,7 +69,8 @@ def benchmark(
 ) -> Benchmark:
     """A benchmark that costs what its stacks cost, with the same times in every launch."""
     time = round(10_000 * sum(stacks.values()))
-    counts = Counts(tuple(Count(function(name), number) for name, number in calls.items()), True) if calls else None
+    edited = other.get("edited") or {}
+    counted = tuple(Count(function(name, edited.get(name, "")), number) for name, number in (calls or {}).items())
     return Benchmark(
         id="bench.py::test_lib",
         name="test_lib",
@@ -77,7 +78,7 @@ def benchmark(
         line=1,
         launches=launches([[time, time, time]] * (look + confirm), look),
         profile=profile(stacks, look + confirm, **other),
-        counts=counts,
+        counts=Counts(counted, True) if calls else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import settings
@@ -12,7 +13,12 @@ from hypothesis import strategies as st
 from pytest_blcperf.model.comparison import SELF, TOTAL, BenchmarkComparison, Estimate, FunctionComparison
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.verdict import (
+    CALLED,
+    CALLER,
+    MODULE,
+    RUN,
     BenchmarkVerdict,
+    ChangedLines,
     Evidence,
     Explanation,
     FunctionVerdict,
@@ -85,6 +91,17 @@ def regressed() -> BenchmarkVerdict:
         p=2.1e-9,
         detectable=0.021,
         explanation=Explanation(272_000, 0),
+        changed_lines=(
+            ChangedLines(
+                PARSE,
+                97,
+                98,
+                ("-        tokenize(line)", "+        if tokenize(line):", "+            again(line)"),
+                0,
+                CALLER,
+            ),
+            ChangedLines(RENDER, 310, 309, ("-        seen = {}",), 0, CALLER),
+        ),
     )
     push = FunctionVerdict(
         function(
@@ -95,6 +112,13 @@ def regressed() -> BenchmarkVerdict:
         p=0.00012,
         detectable=0.11,
         explanation=Explanation(20_700, 29_300),
+        changed_lines=(
+            ChangedLines(
+                PUSH, 112, 119, ("-\tself.tokens.append(token)", *(f"+\tself.add({number})" for number in range(8))), 0
+            ),
+            ChangedLines(replace(PUSH, name="<module>", line=0), 12, 12, ("-LEVELS = 2", "+LEVELS = 20"), 0, MODULE),
+            ChangedLines(RENDER, 340, 347, (), 9, CALLED),
+        ),
     )
     parse = FunctionVerdict(
         function(PARSE, 1_100_000, 0.215, impact=0.19, kind=TOTAL),
@@ -132,6 +156,7 @@ def tolerated() -> BenchmarkVerdict:
         p=0.0002,
         threshold=0.05,
         gate="warn",
+        changed_lines=(ChangedLines(PARSE, 97, 97, ("+        log(line)",), 0, RUN),),
     )
 
 
@@ -232,7 +257,14 @@ def renamed(name: str) -> GateVerdict:
     hostile = Function(name, name, 7, name)
     other = Function(name + "/other", name, 8, name)
     guilty = FunctionVerdict(
-        function(hostile, 455_000, 0.6, impact=0.2, code_changed=True), Outcome.REGRESSED, Evidence.LOCKSTEP, p=1e-9
+        function(hostile, 455_000, 0.6, impact=0.2, code_changed=True),
+        Outcome.REGRESSED,
+        Evidence.LOCKSTEP,
+        p=1e-9,
+        changed_lines=(
+            ChangedLines(other, 3, 4, (f"-{name}", f"+{name}"), 1, CALLER),
+            ChangedLines(hostile, 9, 8, ("-" + name,), 0),
+        ),
     )
     caller = FunctionVerdict(
         function(other, 9e5, 0.3, impact=0.2), Outcome.REGRESSED, Evidence.LOCKSTEP, follows_from=hostile

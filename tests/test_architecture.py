@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "bench": {*BASICS, "settings", "target", "window", "capture", "symbols", "store.folder"},
     "compare": {*BASICS, "settings"},
     "gate": {*BASICS, "settings", "compare"},
+    "sequential": {*BASICS, "settings", "compare", "gate"},
     "detect": BASICS,
     "report": {*BASICS, "compare", "detect", "store.atomic"},
     "platforms": {*BASICS, "report.text"},

@@ -117,7 +117,7 @@ def test_the_smallest_effect_falls_with_launches_and_lies_above_the_margin() -> 
     known = [effect for effect in effects if effect is not None]
     assert known == sorted(known, reverse=True) and known[-1] > 0.05
     # With very many launches t is z: log 1.05 + (3.09 + 1.645) SE.
-    error = math.sqrt((0.01**2 + 2 * 0.004**2) / 100_000)
+    error = 0.01 / math.sqrt(100_000)
     assert smallest_effect(one, 100_000, 0.05, 0.001) == pytest.approx(1.05 * math.exp(4.735 * error) - 1, rel=1e-4)
     assert smallest_effect(one, 1, 0.05, 0.001) is None
     assert launches_within(60, 0.5, 0.45) == 54 and launches_within(60, 0.0, 0.45) == 0
@@ -131,11 +131,11 @@ def test_the_smallest_effect_falls_with_launches_and_lies_above_the_margin() -> 
 
 def test_a_calibration_takes_the_place_of_the_constants() -> None:
     base, head = benchmark({"f < main": 3.0, "g < main": 1.0}), benchmark({"f < main": 3.0, "g < main": 1.0})
-    quiet = Calibration("calibrated", Noise(0.001, 2.0), {})
+    loud = Calibration("calibrated", Noise(0.02, 2.0), {})
     plain = compare_benchmark(base, head, chosen(), phase=None, paired=True)
-    known = compare_benchmark(base, head, replace(chosen(), calibration=quiet), phase=None, paired=True)
-    assert plain.ratio.standard_error == pytest.approx(0.007 * math.sqrt(2 / 24))
-    assert known.ratio.standard_error == pytest.approx(0.001 * math.sqrt(2 / 24))
+    known = compare_benchmark(base, head, replace(chosen(), calibration=loud), phase=None, paired=True)
+    assert plain.ratio.standard_error == pytest.approx(0.001 / math.sqrt(24))
+    assert known.ratio.standard_error == pytest.approx(0.02 / math.sqrt(2 * 24))
     shares = [
         comparison.functions[0].ratio.standard_error ** 2 - comparison.ratio.standard_error**2
         for comparison in (plain, known)

@@ -192,11 +192,11 @@ def test_no_error_means_no_statement() -> None:
 
 def test_what_could_be_seen_and_what_it_would_take() -> None:
     estimate = Estimate(0.02, 0.02, 11)
-    assert detectable(estimate, 0.05) == pytest.approx(1.05 * math.exp(3.97 * 0.02) - 1)
+    assert detectable(estimate, 0.05) == pytest.approx(1.025 * math.exp(3.97 * 0.02) - 1)
     # t(0.95, 11) × 0.02 must shrink to log 1.05 − 0.02.
     assert launches_needed(estimate, 12, 0.05, 0.001) == math.ceil(12 * (1.7959 * 0.02 / (math.log(1.05) - 0.02)) ** 2)
-    assert launches_needed(Estimate(math.log(1.0501), 0.02, 11), 12, 0.05, 0.001) is None
-    assert launches_needed(Estimate(0.09, 0.02, 11), 12, 0.05, 0.001) == 46
+    assert launches_needed(Estimate(math.log(1.0499), 0.02, 11), 12, 0.05, 0.001) is None
+    assert launches_needed(Estimate(0.09, 0.02, 11), 12, 0.05, 0.001) == 19
 
 
 APPEND = Function("<builtin>", "list.append", kind=NATIVE)

@@ -11,7 +11,6 @@ import pytest
 from measurements import benchmark, launches, profile
 
 from pytest_blcperf.compare.estimate import (
-    BETWEEN_LAUNCHES,
     SESSION_DRIFT,
     dispersion,
     function_ratio,
@@ -19,6 +18,7 @@ from pytest_blcperf.compare.estimate import (
     share_ratio,
     unpaired_times,
 )
+from pytest_blcperf.compare.launch_mean import LEAST_SPREAD, launch_mean
 from pytest_blcperf.compare.shares import tally
 from pytest_blcperf.model.comparison import Estimate
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Round
@@ -28,19 +28,11 @@ def timed(rows: Sequence[Sequence[int]], confirm_from: int = 10**6) -> Benchmark
     return Benchmark("id", "name", "file", 1, launches(rows, confirm_from))
 
 
-def test_the_interquartile_mean_leaves_out_both_tails() -> None:
-    base = timed([[100, 100, 100, 100]] * 2)
-    head = timed([[110, 110, 110, 900], [10, 110, 110, 110]])
-    assert paired_times(base, head, None).ratio.log_ratio == pytest.approx(math.log(1.1))
-
-
-def test_interquartile_mean_against_its_definition() -> None:
+def test_paired_times_take_the_rounds_of_a_launch_together() -> None:
     rng = np.random.default_rng(1)
     rows = rng.integers(1000, 2000, (4, 10))
-    logs = np.sort(np.log(rows.ravel() / 1000))
     found = paired_times(timed([[1000] * 10] * 4), timed(rows.tolist()), None)
-    assert found.ratio.log_ratio == pytest.approx(logs[10:30].mean())
-    assert found.ratio.freedom == 3
+    assert found.ratio == launch_mean(list(np.log(rows / 1000)))
     assert found.head_ns == pytest.approx(np.median(np.median(rows, axis=1)) / 10)
 
 
@@ -49,7 +41,7 @@ def test_drift_common_to_both_sides_cancels() -> None:
     head = [[2 * cpu for cpu in row] for row in base]
     found = paired_times(timed(base), timed(head), None).ratio
     assert found.change == pytest.approx(1)
-    assert found.standard_error == pytest.approx(math.sqrt(2 * BETWEEN_LAUNCHES**2 / 4))
+    assert found.standard_error == pytest.approx(LEAST_SPREAD / 2)
 
 
 def test_rounds_and_launches_pair_by_index_and_phase() -> None:
@@ -73,27 +65,6 @@ def test_unusable_rounds_are_dropped_with_their_partner_and_counted() -> None:
 def test_one_launch_has_no_error() -> None:
     found = paired_times(timed([[100, 100]]), timed([[150, 150]]), None).ratio
     assert (found.log_ratio, found.standard_error, found.freedom) == (pytest.approx(math.log(1.5)), math.inf, 0)
-
-
-def test_the_paired_error_is_the_spread_of_repetitions() -> None:
-    rng = np.random.default_rng(2)
-
-    def repetition() -> Estimate:
-        effect = rng.normal(0, 0.02, (12, 1)) + rng.normal(0, 0.03, (12, 8))
-        head = np.rint(1e7 * np.exp(effect)).astype(int).tolist()
-        return paired_times(timed([[10**7] * 8] * 12), timed(head), None).ratio
-
-    found = [repetition() for _ in range(60)]
-    spread = np.std([one.log_ratio for one in found])
-    told = math.sqrt(np.mean([one.standard_error**2 for one in found]) - 2 * BETWEEN_LAUNCHES**2 / 12)
-    assert told == pytest.approx(spread, rel=0.3)
-
-
-def test_the_same_data_gives_the_same_error() -> None:
-    rng = np.random.default_rng(3)
-    rows = rng.integers(1000, 2000, (4, 10)).tolist()
-    base = timed([[1000] * 10] * 4)
-    assert paired_times(base, timed(rows), None) == paired_times(base, timed(rows), None)
 
 
 def test_unpaired_is_the_mean_of_launch_medians_and_never_sharper_than_drift() -> None:

@@ -158,3 +158,60 @@ def test_the_harness_own_time_and_the_clocks_step_are_kept() -> None:
     _, data = counting(1000)
     assert data.overhead_ns == 15.0
     assert data.resolution_ns == pytest.approx(600 / data.rounds[0].iterations)
+
+
+class ClockedSide(FakeSide):
+    """One with functions to time; which of them it can find and time is chosen."""
+
+    found = (True, True, True)
+    untimed: tuple[int, ...] = ()
+
+    def request(self, op: str, **arguments: Any) -> Mapping[str, Any]:
+        answer = super().request(op, **arguments)
+        if op == "clock-find":
+            return {"found": list(self.found[: len(arguments["functions"])])}
+        if op == "clock-open":
+            self._chosen = list(arguments["chosen"])
+            return {"untimed": list(self.untimed)}
+        if op == "clock-round":
+            return {**answer, "readings": [[1, 100 + number, 50] for number in self._chosen]}
+        return answer
+
+
+SUSPECTS = tuple((f"{name}.py", name, 1, "") for name in ("one", "two", "three"))
+
+
+def timed_functions(found: tuple[bool, ...] = (True, True, True), untimed: tuple[int, ...] = ()) -> tuple[Any, Any]:
+    clock = FakeClock()
+    log: list[tuple[str, str, int]] = []
+    sides = [ClockedSide(name, 1000, log, clock) for name in ("base", "head")]
+    sides[1].found, sides[0].untimed = found, untimed
+    plan = Plan(
+        *(10, None, 0.0, "timer", 1000),
+        count=False,
+        seconds=5.0,
+        suspects=(SUSPECTS, SUSPECTS),
+    )
+    data, _ = drive(sides, plan, seed=1, clock=clock)
+    return log, data
+
+
+def test_suspects_are_timed_in_alternating_rounds_after_the_plain_ones() -> None:
+    log, data = timed_functions()
+    kinds = [kind for _, kind, _ in log]
+    order = ["timed", "clock-find", "clock-open", "clock-round", "clock-close"]
+    assert [kinds.index(kind) for kind in order] == sorted(kinds.index(kind) for kind in order)
+    rounds = [name for name, kind, _ in log if kind == "clock-round"]
+    assert len(rounds) == 20
+    assert all(set(rounds[index : index + 2]) == {"base", "head"} for index in range(0, 20, 2))
+    assert [one.clocked.functions for one in data] == [SUSPECTS, SUSPECTS]
+    assert data[0].clocked.readings == [[[1, 100, 50], [1, 101, 50], [1, 102, 50]]] * 10
+
+
+def test_only_what_both_sides_can_time_is_timed() -> None:
+    _, data = timed_functions(found=(True, False, True), untimed=(1,))
+    assert [one.clocked.functions for one in data] == [SUSPECTS[:1], SUSPECTS[:1]]
+    assert data[1].clocked.readings[0] == [[1, 100, 50]]
+    log, data = timed_functions(found=(False, False, False))
+    assert [one.clocked for one in data] == [None, None]
+    assert "clock-open" not in [kind for _, kind, _ in log]

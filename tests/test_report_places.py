@@ -59,7 +59,9 @@ def test_an_error_stands_at_the_guilty_functions_line() -> None:
     }
     assert "called 2.0× as often; 36 → 72 calls per iteration" in tokenize[2]
     assert samples.RENDERING in tokenize[2]
-    assert push[1]["file"] == "src/markdown_it/rules_inline/state_inline.py"
+    # The changed line, where its own code changed; else what changed is named beside its first line.
+    assert (push[1]["file"], push[1]["line"]) == ("src/markdown_it/rules_inline/state_inline.py", "112")
+    assert "src/markdown_it/parser_block.py:97-98 changed in ParserBlock.parse, which calls it" in tokenize[2]
 
 
 def test_what_does_not_fail_is_a_warning_and_what_is_in_doubt_a_notice() -> None:

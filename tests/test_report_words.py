@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import report_samples as samples
-from report_samples import PARSE, PUSH, RENDER, TOKENIZE, function, gate
+from report_samples import PARSE, PUSH, RENDER, TOKENIZE, function, gate, is_clean
 
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.verdict import (
@@ -193,3 +193,16 @@ def test_calls_that_changed_are_named_of_what_needs_explaining() -> None:
     told = "calls per iteration that changed: list.append 10 → 20, len 10 → 21, re.Pattern.match 10 → 22, 1 more"
     assert told in words.remarks(verdict)
     assert told not in words.remarks(replace(verdict, outcome=Outcome.UNCHANGED))
+
+
+def test_changed_lines_lose_their_common_indent_and_share_a_limit() -> None:
+    tokenize, push = samples.regressed().guilty
+    first, second = words.causes(tokenize, 6)
+    assert first.lines == ("-tokenize(line)", "+if tokenize(line):", "+    again(line)")
+    assert second.where == "src/markdown_it/main.py:309 changed in MarkdownIt.render, which calls it"
+    shown = words.causes(push, 3)
+    assert shown[0].lines == ("-self.tokens.append(token)", "+self.add(0)", "+self.add(1)", "… 6 more lines")
+    assert [one.lines for one in shown[1:]] == [(), ()]
+    assert all(
+        is_clean(line) for line in words.causes(samples.renamed("a\x1b[31m\t\n").benchmarks[0].guilty[0], 9)[0].lines
+    )

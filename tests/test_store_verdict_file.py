@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pytest_blcperf.store.checked import MalformedError
 CALLS = replace(
     samples.regressed(), changed_calls=(CallChange(samples.PUSH, 1.0, 2.5), CallChange(samples.PARSE, 0, 1))
 )
+LINES = ("benchmarks", 0, "functions", 0, "changed_lines", 0)
 
 
 def data() -> Any:
@@ -49,6 +51,16 @@ def test_the_first_files_of_the_version_had_no_changed_calls() -> None:
     assert render(verdict_file.parse(json.dumps(older).encode())) == render(gate(samples.regressed()))
 
 
+def test_the_first_files_of_the_version_had_no_changed_lines() -> None:
+    older = data()
+    for one in older["benchmarks"]:
+        del one["changed_lines"]
+        for judged in one["functions"]:
+            del judged["changed_lines"]
+    read = verdict_file.parse(json.dumps(older).encode())
+    assert not any(judged.changed_lines for one in read.benchmarks for judged in one.functions)
+
+
 def test_unknown_members_are_left_alone() -> None:
     more = json.loads(render(samples.everything()))
     more["pull_request"] = 7
@@ -72,6 +84,10 @@ def test_unknown_members_are_left_alone() -> None:
         (("benchmarks", 0, "functions", 0, "line"), -1, "functions[0].line: expected a whole number from 0"),
         (("benchmarks", 0, "id"), "x" * 10_001, "benchmarks[0].id: a string of 10,001 characters"),
         (("benchmarks",), {}, "benchmarks: expected an array"),
+        ((*LINES, "relation"), "beside", "relation: 'beside' is not one of the known words"),
+        ((*LINES, "text"), ["x"], "text: a line without - or + in front"),
+        ((*LINES, "text"), ["+x"] * 101, "text: more than 100 lines"),
+        ((*LINES, "last"), 95, "last: expected a whole number from 96"),
         (("warnings",), [{"code": "x", "text": "y"}] * 1_001, "warnings: more than 1,000 members"),
     ],
 )
@@ -81,7 +97,7 @@ def test_what_is_not_a_sound_verdict_is_refused(path: tuple[Any, ...], value: An
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    with pytest.raises(MalformedError, match=said.replace("[", r"\[").replace("]", r"\]")):
+    with pytest.raises(MalformedError, match=re.escape(said)):
         verdict_file.parse(json.dumps(wrong).encode())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytest_blcperf.bench.instructions import Counted
-from pytest_blcperf.bench.lockstep import SideData
+from pytest_blcperf.bench.lockstep import Clocked, SideData
 from pytest_blcperf.capture.backends import CALLGRIND
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.metric import Metric
@@ -19,6 +19,7 @@ from pytest_blcperf.model.run import (
     Benchmark,
     Count,
     Counts,
+    FunctionTimes,
     InstructionCount,
     Instructions,
     Launch,
@@ -51,6 +52,7 @@ class BenchmarkHarvest:
     extra: Mapping[str, Any] = field(default_factory=dict)
     launches: list[Launch] = field(default_factory=list)
     _profiles: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
+    _clocked: list[tuple[int, Clocked]] = field(default_factory=list)
     _counts: list[Mapping[str, Any]] = field(default_factory=list)
     _instructions: list[tuple[int, Counted]] = field(default_factory=list)
     _overhead_ns: list[float] = field(default_factory=list)
@@ -72,6 +74,8 @@ class BenchmarkHarvest:
         self._warnings.update(dict.fromkeys(data.warnings))
         if data.profile is not None:
             self._profiles.append((conditions.index, data.profile))
+        if data.clocked is not None:
+            self._clocked.append((conditions.index, data.clocked))
         if data.counts is not None:
             self._counts.append(data.counts)
 
@@ -98,6 +102,7 @@ class BenchmarkHarvest:
             launches=tuple(self.launches),
             profile=merge_profiles(self._profiles),
             counts=merge_counts(self._counts),
+            function_times=tuple(function_times(launch, one) for launch, one in self._clocked),
             instructions=merge_instructions(self._instructions, self.id.split("::", 1)[-1]),
             group=self.extra.get("group"),
             params=self.extra.get("params", {}),
@@ -176,6 +181,13 @@ def merge_counts(counted: Iterable[Mapping[str, Any]]) -> Counts | None:
     seen = {function: None for calls in passes for function in calls}
     mean = tuple(Count(function, sum(calls.get(function, 0) for calls in passes) / len(passes)) for function in seen)
     return Counts(mean, deterministic=len(passes) > 1 and all(calls == passes[0] for calls in passes))
+
+
+def function_times(launch: int, clocked: Clocked) -> FunctionTimes:
+    """What the clocks of one launch said, as columns."""
+    readings = np.array(clocked.readings, np.int64).reshape(-1, len(clocked.functions), 3)
+    functions = tuple(_function(one) for one in clocked.functions)
+    return FunctionTimes(launch, clocked.iterations, functions, readings[:, :, 0], readings[:, :, 1], readings[:, :, 2])
 
 
 def merge_instructions(counted: Sequence[tuple[int, Counted]], name: str) -> Instructions | None:

@@ -57,7 +57,9 @@ def valgrind_version() -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise PermissionDenied(
-            f"--blcperf-backend=callgrind: valgrind does not run: {error}", distribution.current().install("valgrind")
+            "instructions (--blcperf-metric=instructions, --blcperf-backend=callgrind) are counted by valgrind, "
+            f"which does not run: {error}",
+            f"{distribution.current().install('valgrind')}; or gate times, --blcperf-metric=cpu",
         ) from None
     return done.stdout.strip()[:60]
 

@@ -25,6 +25,9 @@ ROUND_NS = 6_000_000
 
 MAX_ITERATIONS = 10_000_000
 
+Description = tuple[str, str, int, str]
+"""A function as `capture.functions.describe` has it: file, qualified name, first line, fingerprint."""
+
 SLOW = 2.0
 """Seconds from which on a round is made once a launch instead of three times, and its calls are not counted."""
 
@@ -53,12 +56,23 @@ class Plan:
     cpus: tuple[int, ...] | None = None
     tools: tuple[OutsideTools, ...] = ()
     """By side, what backends need that look from outside."""
+    suspects: tuple[tuple[Description, ...], ...] = ()
+    """By side, the functions to time in further rounds: the same ones in the same order, as the side describes them."""
     keep_schedule: bool = False
     """Make the calls that the test declares; `schedule` is then what it has declared."""
     schedule: tuple[int, int, int] | None = None
     """Warm-up rounds, rounds and iterations that the test declared and depends on: these calls and no others."""
     memory: int | None = None
     """Bytes a side may grow by; what leaks is stopped before the machine is full."""
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """Timed functions of one side: `readings[r][f]` are calls, total ns and self ns of function f in round r."""
+
+    iterations: int
+    functions: tuple[Description, ...]
+    readings: list[list[list[int]]]
 
 
 @dataclass
@@ -74,6 +88,7 @@ class SideData:
     """CPU time of the harness that was taken off each iteration."""
     resolution_ns: float = 0.0
     """The CPU clock's step as a part of one iteration."""
+    clocked: Clocked | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[Warning] = field(default_factory=list)
 
@@ -98,10 +113,12 @@ def drive(sides: Sequence[Requester], plan: Plan, seed: int, clock: Callable[[],
     _freeze(sides, data, iterations)
     _time(sides, data, iterations, sweeps=sweeps, generator=generator, memory=memory)
     if plan.profile_window > 0 and not memory.exceeded:
-        left = plan.seconds * 0.9 - sweeps * round_seconds * len(sides)
+        left = plan.seconds * 0.9 - sweeps * round_seconds * len(sides) * (2 if plan.suspects else 1)
         _profile(
             sides, data, plan, iterations=iterations, seconds=left, generator=generator, clock=clock, memory=memory
         )
+    if plan.suspects and not memory.exceeded:
+        _time_functions(sides, data, plan, iterations=iterations, sweeps=sweeps, generator=generator, memory=memory)
     if plan.count and round_seconds < SLOW and not memory.exceeded:
         for index, side in enumerate(sides):
             data[index].counts = side.request("count", repeat=2)
@@ -136,6 +153,44 @@ def _time(
             memory.note(index, answer)
         if memory.exceeded:
             return
+
+
+def _time_functions(
+    sides: Sequence[Requester],
+    data: Sequence[SideData],
+    plan: Plan,
+    *,
+    iterations: int,
+    sweeps: int,
+    generator: random.Random,
+    memory: _Memory,
+) -> None:
+    """As many rounds as were timed, with clocks on the suspects that both sides can time."""
+    answers = [side.request("clock-find", functions=wanted) for side, wanted in zip(sides, plan.suspects, strict=True)]
+    timed = [number for number in range(len(plan.suspects[0])) if all(answer["found"][number] for answer in answers)]
+    if not timed:
+        return
+    readings: list[list[list[list[int]]]] = [[] for _ in sides]
+    untimed: set[int] = set()
+    for side in sides:
+        untimed |= {
+            int(number) for number in side.request("clock-open", chosen=timed, iterations=iterations)["untimed"]
+        }
+    for order in islice(_sweeps(len(sides), generator), sweeps):
+        for index in order:
+            answer = sides[index].request("clock-round", iterations=iterations)
+            readings[index].append(answer["readings"])
+            memory.note(index, answer)
+        if memory.exceeded:
+            break
+    for side in sides:
+        side.request("clock-close")
+    kept = [place for place in range(len(timed)) if place not in untimed]
+    rounds = [number for number, one in enumerate(zip(*readings, strict=False)) if all(one)]
+    for index, one in enumerate(readings):
+        functions = tuple(plan.suspects[index][timed[place]] for place in kept)
+        if functions and rounds:
+            data[index].clocked = Clocked(iterations, functions, [[one[r][place] for place in kept] for r in rounds])
 
 
 def _scheduled(

@@ -14,11 +14,12 @@ from pytest_blcperf.bench.cpus import allowed_cpus
 from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
 from pytest_blcperf.bench.instructions import launch_under_callgrind
 from pytest_blcperf.bench.launch import Failure, LaunchData, run_launch
-from pytest_blcperf.bench.lockstep import Plan, SideData
+from pytest_blcperf.bench.lockstep import Description, Plan, SideData
 from pytest_blcperf.bench.outside import OutsideTools
 from pytest_blcperf.bench.suite import Item
 from pytest_blcperf.bench.worker_process import Side
 from pytest_blcperf.capture.backends import CALLGRIND
+from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.settings import Settings
@@ -43,6 +44,14 @@ MIN_LAUNCHES = 3
 """Fewer launches a side give no error to speak of, so the budget does not stop before."""
 
 
+@dataclass(frozen=True)
+class Focus:
+    """What further launches of a benchmark are to find out: functions to time, as (base, head); whether to profile."""
+
+    suspects: tuple[tuple[Function, Function], ...] = ()
+    profile: bool = True
+
+
 @dataclass
 class Measurement:
     """The launches of one measurement on one or two sides (`base` first), kept in `harvests` as they come in."""
@@ -62,6 +71,8 @@ class Measurement:
     reports: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     """Id → the head's test reports of its first launch."""
     launches: int = 0
+    started: float = 0.0
+    """When the session began, by `clock`."""
 
     def __post_init__(self) -> None:
         self._items = {item.id: item for item in self.items}
@@ -69,9 +80,11 @@ class Measurement:
         self._done: dict[tuple[str, str], int] = {}
         self._spent = dict.fromkeys(self._items, 0.0)
         self._iterations: dict[str, int] = {}
+        self._longest = 0.0
         self._short: dict[str, Warning] = {}
         self._uncounted: dict[str, Warning] = {}
         self._scheduled: set[str] = set()
+        self._focus: dict[str, Focus] = {}
         self._random = random.Random()
 
     def measure(self, ids: Sequence[str], launches: int, phase: str) -> None:
@@ -79,22 +92,29 @@ class Measurement:
         attempts = 0
         while attempts < 2 * launches:
             pending = [identifier for identifier in ids if self._wants(identifier, launches, phase)]
-            if not pending:
+            if not pending or self._session_is_over(pending, launches, phase):
                 return
             attempts += 1
             number = 1 + min(self._done.get((identifier, phase), 0) for identifier in pending)
             self.tell(f"{phase} launch {number} of {launches}: {len(pending)} benchmark{'s'[: len(pending) != 1]}")
             alternating = [identifier for identifier in pending if not self._items[identifier].lockstep]
-            conditions = self._conditions(phase)
+            conditions, start = self._conditions(phase), self.clock()
             self._launch([identifier for identifier in pending if self._items[identifier].lockstep], conditions)
             self._launch_one_after_the_other(alternating, conditions)
+            self._longest = max(self._longest, self.clock() - start)
 
-    def count_instructions(self, ids: Sequence[str]) -> None:
-        """Add launches under callgrind for those of `ids` that have not failed, one side after the other.
+    def focus(self, identifier: str, suspects: Sequence[tuple[Function, Function]], profile: bool) -> None:
+        """From now on, time these functions (as base and head know them), and profile only where told to."""
+        self._focus[identifier] = Focus(tuple(suspects), profile)
+
+    def complete(self) -> None:
+        """Count instructions where they were asked for: launches under callgrind, one side after the other.
 
         What cannot be counted gets a warning, and its times are judged all the same.
         """
-        ids = [identifier for identifier in ids if identifier not in self.failures]
+        if self.backend != CALLGRIND:
+            return
+        ids = [item.id for item in self.items if item.id not in self.failures]
         plans: dict[str, Plan | None] = {}
         for identifier in ids:
             plan = self._plan(identifier, Conditions(0, LOOK, 0, None), ())
@@ -122,7 +142,7 @@ class Measurement:
             one.id: one
             for identifier, harvests in self._harvests.items()
             if identifier not in self.failures
-            for one in harvests[side].benchmarks(self._short.get(identifier))
+            for one in harvests[side].benchmarks(self._short.get(identifier), self._uncounted.get(identifier))
         }
 
     def seconds_a_launch(self, identifier: str) -> float:
@@ -137,11 +157,28 @@ class Measurement:
         budget = self._items[identifier].settings.max_time * (LOOK_SHARE if phase == LOOK else 1.0)
         if self._spent[identifier] < budget or done < MIN_LAUNCHES:
             return True
-        self._short[identifier] = Warning(
-            "time-budget",
-            f"stopped after {done} of {launches} launches: the time budget was spent (--blcperf-max-time)",
-        )
+        self._cut_short(identifier, launches, phase, "--blcperf-max-time")
         return False
+
+    def _session_is_over(self, pending: Sequence[str], launches: int, phase: str) -> bool:
+        """Whether one more launch would overrun the session's time, or the part of it that looks may take."""
+        if self.settings.session_time is None:
+            return False
+        enough = all(self._done.get((identifier, phase), 0) >= MIN_LAUNCHES for identifier in pending)
+        part = LOOK_SHARE if phase == LOOK and enough else 1.0
+        over = self.clock() + self._longest > self.started + part * self.settings.session_time
+        for identifier in pending if over else ():
+            self._cut_short(identifier, launches, phase, "--blcperf-session-time")
+        return over
+
+    def _cut_short(self, identifier: str, launches: int, phase: str, option: str) -> None:
+        done = self._done.get((identifier, phase), 0)
+        text = f"stopped after {done} of {launches} launches: the time budget was spent ({option})"
+        self._short[identifier] = Warning("time-budget", text)
+
+    def why_short(self, identifier: str) -> str:
+        """What kept a benchmark from the launches it was to have, "" when nothing did."""
+        return self._short[identifier].text if identifier in self._short else ""
 
     def _launch(self, ids: Sequence[str], conditions: Conditions) -> None:
         if ids:
@@ -224,20 +261,33 @@ class Measurement:
 
     def _plan(self, identifier: str, conditions: Conditions, sides: Sequence[Side]) -> Plan:
         settings = self._items[identifier].settings
+        focus = self._focus.get(identifier, Focus())
         return Plan(
             rounds=settings.rounds,
             delay=settings.delay_start,
-            profile_window=self._window(settings, conditions.phase),
+            profile_window=self._window(settings, conditions.phase) if focus.profile else 0.0,
             backend=self.backend,
             rate=settings.rate,
             count=conditions.index < COUNTED_LAUNCHES,
-            seconds=settings.max_time / (3 * max(1, settings.launches)),
+            seconds=self._most_seconds(settings) / (3 * max(1, settings.launches)),
             iterations=self._iterations.get(identifier),
             cpus=None if conditions.cpu is None else (conditions.cpu,),
             tools=tuple(self.tools.get(side.python, OutsideTools((side.python,))) for side in sides),
+            suspects=self._suspects(focus, sides),
             keep_schedule=identifier in self._scheduled,
             memory=int(psutil.virtual_memory().available * MEMORY_SHARE / len(self.sides)),
         )
+
+    def _most_seconds(self, settings: Settings) -> float:
+        """What one benchmark may take in all."""
+        session = self.settings.session_time
+        return settings.max_time if session is None else min(settings.max_time, session / len(self._items))
+
+    def _suspects(self, focus: Focus, sides: Sequence[Side]) -> tuple[tuple[Description, ...], ...]:
+        if not focus.suspects:
+            return ()
+        functions = [tuple(pair[self.sides.index(side)] for pair in focus.suspects) for side in sides]
+        return tuple(tuple((one.file, one.name, one.line, one.fingerprint) for one in side) for side in functions)
 
     def _window(self, settings: Settings, phase: str) -> float:
         """Seconds to profile; none where callgrind tells of functions."""

@@ -6,6 +6,7 @@ Every request and every answer is plain data (see `lockstep.py` for who asks wha
 from __future__ import annotations
 
 import gc
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf.bench.job import Job, Rounds, Schedule, call_once
@@ -21,6 +23,7 @@ from pytest_blcperf.bench.process_state import resident_bytes
 from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.backends import OUTSIDE
 from pytest_blcperf.capture.call_counts import count_calls
+from pytest_blcperf.capture.function_clock import FunctionClock, find_codes
 from pytest_blcperf.capture.functions import Roots, describe
 from pytest_blcperf.capture.observed import Observed
 from pytest_blcperf.capture.samples import Sampler, Samples
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_blcperf.capture.callgrind import InstructionCounter
 
 Request = Mapping[str, Any]
+Description = tuple[str, str, int, str]
 Answer = dict[str, Any]
 
 DECLARED_SECONDS = 5.0
@@ -61,6 +65,8 @@ class Target:
         self._result: object = None
         self._sampler: Sampler | None = None
         self._observed: Observed | None = None
+        self._suspects: list[CodeType | None] = []
+        self._clock: FunctionClock | None = None
 
     def answer(self, request: Request) -> Answer:
         """Do what one request asks. What the callable raises comes through; the sampler is closed first."""
@@ -78,6 +84,7 @@ class Target:
             sampler.finish()
         if self._observed is not None:
             self._observed.close(silent=False)
+        self._close_clock()
         gc.unfreeze()
 
     def last_call(self) -> tuple[object, Rounds]:
@@ -116,7 +123,7 @@ class Target:
             return self._round_with_setup(iterations, window)
         if job.before_round is not None:
             job.before_round()
-        with _collector_off(job.disable_gc):
+        with _collector_off(job.disable_gc), self._clocks_on():
             wall = time.perf_counter_ns()
             cpu = time.process_time_ns()
             run_iterations(job.call, iterations)
@@ -135,7 +142,7 @@ class Target:
         for _ in repeat(None, iterations):
             args, kwargs = job.setup()
             call = partial(job.call, *args, **kwargs)
-            with _collector_off(job.disable_gc):
+            with _collector_off(job.disable_gc), self._clocks_on():
                 wall = time.perf_counter_ns()
                 cpu = time.process_time_ns()
                 run_iterations(call, 1)
@@ -238,6 +245,65 @@ class Target:
         assert self._observed is not None
         observed, self._observed = self._observed, None
         return {"functions": observed.describe(request["indices"], self._roots)}
+
+    def _on_clock_find(self, request: Request) -> Answer:
+        """Which of the functions can be timed here: one iteration shows which live code they are."""
+        wanted: list[Description] = [(file, name, line, code) for file, name, line, code in request["functions"]]
+        found: dict[Description, list[CodeType]] = {}
+        for code in find_codes(lambda: self._round(1), run_iterations.__code__, wanted, self._roots):
+            found.setdefault(describe(code, self._roots), []).append(code)
+        # Two of one description, such as lambdas on a line, would be one row of figures.
+        self._suspects = [found[one][0] if len(found.get(one, ())) == 1 else None for one in wanted]
+        return {"found": [code is not None for code in self._suspects]}
+
+    def _on_clock_open(self, request: Request) -> Answer:
+        """Begin timing them, with the clock that suits how often they are called; their code is warm afterwards."""
+        iterations = int(request["iterations"])
+        codes = [code for number in request["chosen"] if (code := self._suspects[number]) is not None]
+        self._open_clock(FunctionClock(codes))
+        _, wall = self._round(iterations)
+        assert self._clock is not None
+        between = wall / max(1, sum(one.calls for one in self._clock.take()))
+        self._close_clock()
+        fitting = FunctionClock.fitting(codes, between if self._job.setup is None else math.inf)
+        self._open_clock(fitting)
+        self._round(iterations)
+        return {"untimed": [codes.index(code) for code in fitting.untimed]}
+
+    def _open_clock(self, clock: FunctionClock) -> None:
+        self._clock = clock
+        clock.open()
+        clock.stop()
+
+    def _on_clock_round(self, request: Request) -> Answer:
+        assert self._clock is not None
+        self._clock.take()
+        cpu, wall = self._round(int(request["iterations"]))
+        readings = [[one.calls, one.total_ns, one.self_ns] for one in self._clock.take()]
+        if self._clock.misplaced:
+            readings = []
+        return {"cpu": cpu, "wall": wall, "memory": resident_bytes(), "readings": readings}
+
+    def _on_clock_close(self, _request: Request) -> Answer:
+        self._close_clock()
+        return {}
+
+    @contextmanager
+    def _clocks_on(self) -> Iterator[None]:
+        """Clocks on functions count while the benchmark runs, and not in what lies around it."""
+        if self._clock is None:
+            yield
+            return
+        self._clock.start()
+        try:
+            yield
+        finally:
+            self._clock.stop()
+
+    def _close_clock(self) -> None:
+        clock, self._clock = self._clock, None
+        if clock is not None:
+            clock.close()
 
     def _on_count(self, request: Request) -> Answer:
         """Calls per iteration, `repeat` times over, so that the controller can see whether they are the same."""

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from pytest_blcperf.bench import memory_layout
 from pytest_blcperf.bench.channel import Channel, ChannelClosed, Message
 from pytest_blcperf.bench.compat_codspeed import (
     benchmark_marker,
@@ -223,6 +224,8 @@ def _configure(start: Message) -> pytest.Config:
 def main() -> int:
     """Run until the controller has no more work or is gone."""
     channel = Channel(socket.socket(fileno=int(os.environ.pop(FD_VARIABLE))))
+    os.environ.pop(memory_layout.VARIABLE, None)
+    layout = memory_layout.shift_heap(int(os.environ["PYTHONHASHSEED"]))
     try:
         start = channel.receive()
         if not die_with(start["parent"]):
@@ -247,6 +250,8 @@ def main() -> int:
         return code
     except ChannelClosed:
         return 1
+    finally:
+        del layout
 
 
 if __name__ == "__main__":

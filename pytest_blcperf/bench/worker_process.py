@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_blcperf.bench import memory_layout
 from pytest_blcperf.bench.channel import ChannelClosed, ChannelTimeout, Message, pair
 from pytest_blcperf.bench.guard import Guard
 from pytest_blcperf.bench.worker import FD_VARIABLE
@@ -80,11 +81,14 @@ class WorkerProcess:
                 undo.callback(shutil.rmtree, self._temporary, ignore_errors=True)
                 self._channel, theirs = pair()
                 undo.callback(self._channel.close)
-                with theirs, self._log.open("wb") as log:
+                command = [*side.prefix, side.python, "-m", "pytest_blcperf.bench.worker"]
+                environment = _environment(side, seed, theirs.fileno(), self._temporary)
+                memory_layout.pad(environment, sum(len(one) + 1 for one in command), seed)
+                with theirs, self._log.open("wb") as log, memory_layout.fixed_addresses():
                     self._process = subprocess.Popen(
-                        [*side.prefix, side.python, "-m", "pytest_blcperf.bench.worker"],
+                        command,
                         cwd=side.folder,
-                        env=_environment(side, seed, theirs.fileno(), self._temporary),
+                        env=environment,
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,

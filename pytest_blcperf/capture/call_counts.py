@@ -100,7 +100,7 @@ def count_calls(run: Callable[[], object], root: CodeType | None) -> CallCounts:
     """
     counter = _Counter(root)
     if sys.version_info >= (3, 12):
-        tool = _free_tool()
+        tool = free_tool()
         if tool is not None:
             _run_monitored(run, counter, tool)
             return counter.result()
@@ -173,7 +173,8 @@ def _restore_profiler(before: Any) -> None:
 
 if sys.version_info >= (3, 12):
 
-    def _free_tool() -> int | None:
+    def free_tool() -> int | None:
+        """A number of `sys.monitoring` that no tool has, None when all are taken."""
         # 3 and 4 belong to nobody, the others to debuggers, coverage, profilers and optimizers by convention.
         return next((tool for tool in (3, 4, 5, 2, 1, 0) if sys.monitoring.get_tool(tool) is None), None)
 

@@ -102,8 +102,8 @@ def _effects(noise: BenchmarkNoise, settings: Settings) -> tuple[list[float | No
     """The smallest effects of the budgets, and that of the settings in force."""
     from pytest_blcperf.bench.measure import LOOK_SHARE
     from pytest_blcperf.compare.calibrate import launches_within, smallest_effect
+    from pytest_blcperf.compare.trial import CONFIRM_LAUNCHES
     from pytest_blcperf.options import BY_NAME
-    from pytest_blcperf.session import CONFIRM_LAUNCHES
 
     def effect(seconds: float, most: int | None = None) -> float | None:
         launches = launches_within(seconds, noise.seconds, 1 - LOOK_SHARE)
@@ -137,7 +137,6 @@ def _effects_data(record: CalibrationRecord, settings: Settings) -> dict[str, An
 
 def _print(record: CalibrationRecord, settings: Settings) -> None:
     from pytest_blcperf.compare.calibrate import together
-    from pytest_blcperf.model.calibration import BETWEEN_LAUNCHES
     from pytest_blcperf.report.environment_text import machine
     from pytest_blcperf.report.text import clean, cut_middle, share
 
@@ -167,8 +166,7 @@ def _print(record: CalibrationRecord, settings: Settings) -> None:
         "the right columns: the smallest slowdown of a benchmark that fails the gate with 95 % probability, in so many",
         f"seconds a benchmark with as many launches as fit, and with default launches and time; threshold "
         f"{share(settings.threshold)}, alpha {settings.alpha:g}",
-        f"SD: of the log ratio over launches; σ_b: of it, between launches and a side (the gate otherwise assumes "
-        f"{BETWEEN_LAUNCHES:.2%});",
+        "SD: of the log ratio over launches; σ_b: of it, between launches and a side;",
         "φ: variance of profile shares relative to binomial sampling",
     ]
     print("\n" + "\n".join(shown.show(line) for line in lines))

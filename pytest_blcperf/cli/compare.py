@@ -33,13 +33,12 @@ from pytest_blcperf.options import BY_NAME
 if TYPE_CHECKING:
     from pytest_blcperf.model.run import Run
     from pytest_blcperf.model.verdict import GateVerdict
-    from pytest_blcperf.report.comparison_page import ComparisonPage
     from pytest_blcperf.settings import Settings
 
 NAME = "compare"
 SUMMARY = "compare two runs; exit code 1 when the head regressed"
 
-_THRESHOLDS = ("threshold", "min_share", "min_impact", "alpha")
+_OPTIONS = ("threshold", "min_share", "min_impact", "alpha", "metric")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--fail-on-regression", action="store_true", help="exit code 1 when a benchmark regressed (the default)"
     )
     failing.add_argument("--no-fail", action="store_true", help="only show: exit code 0 whatever the verdict")
-    for name in _THRESHOLDS:
+    for name in _OPTIONS:
         option = BY_NAME[name]
         parser.add_argument(_flag(name), dest=name, metavar=option.metavar, help=option.help)
     compare_history.add_options(parser)
@@ -65,6 +64,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compares, prints, and returns 0, 1 (regressed), or raises BaselineError when there was nothing to compare."""
+    from pytest_blcperf import sources
+    from pytest_blcperf.changes import with_changed_lines
+    from pytest_blcperf.pages import comparison_page
     from pytest_blcperf.report.write import write_reports
     from pytest_blcperf.session import compare_runs
 
@@ -74,8 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
     if captures is not None:
         return compare_captures.run(captures, arguments)
     base, head = common.load(arguments.base), common.load(arguments.head)
-    verdict = compare_runs(base, head, _settings(arguments, head))
-    page = _page(verdict, base, head) if arguments.html else None
+    repository = sources.root_of(common.root_folder())
+    verdict = with_changed_lines(compare_runs(base, head, _settings(arguments, head)), base, head, repository)
+    page = comparison_page(verdict, base, head, repository) if arguments.html else None
     write_reports(verdict, markdown_path=arguments.markdown, html_path=arguments.html, page=page)
     if not arguments.quiet:
         _print(verdict, arguments.json)
@@ -93,20 +96,13 @@ def _settings(arguments: argparse.Namespace, head: Run) -> Settings:
     from pytest_blcperf import calibrated
     from pytest_blcperf.settings import resolve
 
-    flags = {name: getattr(arguments, name) for name in _THRESHOLDS}
+    flags = {name: getattr(arguments, name) for name in _OPTIONS}
     for name, text in flags.items():
         if text is not None:  # checked here so that the error names this command's flag, not pytest's
             BY_NAME[name].read(text, _flag(name))
     root = common.root_folder()
     settings = resolve(flags, {}, pyproject.table(root))
     return replace(settings, calibration=calibrated.fitting(root, settings, head.environment)[0])
-
-
-def _page(verdict: GateVerdict, base: Run, head: Run) -> ComparisonPage:
-    from pytest_blcperf import sources
-    from pytest_blcperf.pages import comparison_page
-
-    return comparison_page(verdict, base, head, sources.root_of(common.root_folder()))
 
 
 def _flag(name: str) -> str:

@@ -64,42 +64,47 @@ def p_callers_grew(both: Sides, comparison: FunctionComparison) -> float:
 def follows_from(both: Sides, regressed: Sequence[FunctionComparison]) -> dict[Key, Function]:
     """Which regressed total times are explained by another regressed function, and by which.
 
-    A total follows from the function's own self time; or from guilty leaves when, without the stacks that end in one,
-    less than half of its growth is left; or, likewise, from a regressed total that it calls.
+    A total follows from the function's own self time; or from guilty leaves when, without their growth inside it, less
+    than half of its own is left; or, likewise, from a regressed total that it calls.
     """
-    pairs = {comparison.function: _pair(both, comparison.function) for comparison in regressed}
-    leaves = [pairs[comparison.function] for comparison in regressed if comparison.kind == SELF]
+    leaves = [comparison for comparison in regressed if comparison.kind == SELF]
     totals = [comparison for comparison in regressed if comparison.kind == TOTAL]
     found: dict[Key, Function] = {}
     for comparison in totals:
-        leaf = _guilty_leaf(both, pairs[comparison.function], leaves)
+        leaf = _guilty_leaf(both, comparison, leaves)
         if leaf is not None:
-            found[comparison.function, TOTAL] = leaf.function
-    open_totals = [pairs[comparison.function] for comparison in totals if (comparison.function, TOTAL) not in found]
-    called = {pair.function: _guilty_callee(both, pair, open_totals) for pair in open_totals}
-    for pair in open_totals:
-        end = _end(called, pair.function)
-        if end != pair.function:
-            found[pair.function, TOTAL] = end
+            found[comparison.function, TOTAL] = leaf
+    open_totals = [comparison for comparison in totals if (comparison.function, TOTAL) not in found]
+    called = {comparison.function: _guilty_callee(both, comparison, open_totals) for comparison in open_totals}
+    for comparison in open_totals:
+        end = _end(called, comparison.function)
+        if end != comparison.function:
+            found[comparison.function, TOTAL] = end
     return found
 
 
-def _guilty_leaf(both: Sides, pair: Pair, leaves: Sequence[Pair]) -> Pair | None:
-    if pair in leaves:
-        return pair
-    inside = _containing(both, [pair])
-    ending = {leaf.function: _ending(both, [leaf]) for leaf in leaves}
-    left = _without(inside, _ending(both, leaves))
-    if not leaves or both.grown(*left) >= both.grown(*inside) / 2:
+def _guilty_leaf(both: Sides, total: FunctionComparison, leaves: Sequence[FunctionComparison]) -> Function | None:
+    if any(leaf.function == total.function for leaf in leaves):
+        return total.function
+    inside = _containing(both, [_pair(both, total.function)])
+    parts = {}
+    for leaf in leaves:
+        ending = _ending(both, [_pair(both, leaf.function)])
+        parts[leaf.function] = _growth(both, leaf, ending, _and(inside, ending))
+    left = _growth(both, total, inside, inside) - sum(parts.values())
+    if not parts or left >= _growth(both, total, inside, inside) / 2:
         return None
-    return max(leaves, key=lambda leaf: both.grown(*_and(inside, ending[leaf.function])))
+    return max(parts, key=lambda function: parts[function])
 
 
-def _guilty_callee(both: Sides, pair: Pair, totals: Sequence[Pair]) -> Function | None:
+def _guilty_callee(both: Sides, total: FunctionComparison, totals: Sequence[FunctionComparison]) -> Function | None:
     """The callee with the least cost of its own among those that explain the growth: the deepest."""
+    pair = _pair(both, total.function)
     inside = _containing(both, [pair])
+    grown = _growth(both, total, inside, inside)
     explaining = []
-    for other in totals:
+    for comparison in totals:
+        other = _pair(both, comparison.function)
         through = tuple(
             side.calls_through(caller, callee) if caller is not None and callee is not None else _none(side)
             for side, caller, callee in (
@@ -107,11 +112,23 @@ def _guilty_callee(both: Sides, pair: Pair, totals: Sequence[Pair]) -> Function 
                 (both.head, pair.index_head, other.index_head),
             )
         )
-        if other != pair and both.grown(*_without(inside, (through[0], through[1]))) < both.grown(*inside) / 2:
-            explaining.append(
-                (float(both.counts(other, TOTAL)[1].sum()), other.function.file, other.function.name, other)
-            )
-    return min(explaining, key=lambda one: one[:3])[3].function if explaining else None
+        part = _growth(both, comparison, _containing(both, [other]), (through[0], through[1]))
+        if other != pair and grown - part < grown / 2:
+            function = comparison.function
+            explaining.append((comparison.cost_head_ns, function.file, function.name, function))
+    return min(explaining, key=lambda one: one[:3])[3] if explaining else None
+
+
+def _growth(both: Sides, comparison: FunctionComparison, whole: tuple[Mask, Mask], part: tuple[Mask, Mask]) -> float:
+    """By how much the cost of some stacks of a comparison (`part` of its `whole`) grew, ns per iteration.
+
+    Where clocks measured the whole, the part has that part of it which its samples have: they are too few to tell a
+    growth of some percent themselves.
+    """
+    if not comparison.timed:
+        return both.grown(*part)
+    samples = [float(both.base.within(masks[0]).sum() + both.head.within(masks[1]).sum()) for masks in (part, whole)]
+    return (comparison.cost_head_ns - comparison.cost_base_ns) * (samples[0] / samples[1] if samples[1] else 0.0)
 
 
 def _end(called: dict[Function, Function | None], start: Function) -> Function:
@@ -125,11 +142,15 @@ def _end(called: dict[Function, Function | None], start: Function) -> Function:
 
 
 def _domain(both: Sides, pair: Pair, around: Sequence[Pair]) -> Domain:
+    name = ", ".join(sorted(other.function.name for other in around or [pair])[:3])
+    exact = both.exact(around[0] if around else pair, TOTAL) if len(around) < 2 else None
+    if exact is not None:
+        return Domain(name, exact.base_ns, exact.ratio)
     # The function itself too: stacks cut short below its callers belong to the domain all the same.
     base, head = _containing(both, [pair, *around])
     before = both.base.within(base)
     return Domain(
-        name=", ".join(sorted(other.function.name for other in around or [pair])[:3]),
+        name=name,
         cost_base_ns=float(before.sum() / both.base.samples.sum()) * both.times.base_ns,
         ratio=both.compared(before, both.head.within(head)),
     )
@@ -174,7 +195,3 @@ def _none(side: Tally) -> Mask:
 
 def _and(one: tuple[Mask, Mask], two: tuple[Mask, Mask]) -> tuple[Mask, Mask]:
     return one[0] & two[0], one[1] & two[1]
-
-
-def _without(one: tuple[Mask, Mask], two: tuple[Mask, Mask]) -> tuple[Mask, Mask]:
-    return one[0] & ~two[0], one[1] & ~two[1]

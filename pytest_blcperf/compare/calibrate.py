@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pytest_blcperf.compare.compare import sides
+from pytest_blcperf.compare.launch_mean import TRIMMED
 from pytest_blcperf.compare.student import upper_quantile
 from pytest_blcperf.model.calibration import BenchmarkNoise, Calibration, CalibrationRecord, Noise
 from pytest_blcperf.model.profile import Floats
@@ -85,13 +86,14 @@ def launches_within(seconds: float, a_launch: float, deciding: float) -> int:
 def smallest_effect(noise: BenchmarkNoise, launches: int, margin: float, alpha: float) -> float | None:
     """The relative slowdown that fails the gate with 95 % probability; None for fewer than two launches.
 
-    log(1 + margin) + (t_α + t_0.05) SE with K − 1 degrees of freedom and SE² = (s² + 2 σ_b²) / K, the gate's own: s is
-    the SD over launches, K how many of them decide.
+    log(1 + margin) + (t_α + t_0.05) SE with SE = s/√K: s is the SD over launches, K how many of them decide. The gate
+    trims a tenth of them at either end; the degrees of freedom are those of what is left.
     """
     if launches < 2:
         return None
-    error = math.sqrt((noise.spread**2 + 2 * noise.between_launches**2) / launches)
-    quantiles = upper_quantile(alpha, launches - 1) + upper_quantile(1 - POWER, launches - 1)
+    freedom = launches - 2 * int(TRIMMED * launches) - 1
+    error = noise.spread / math.sqrt(launches)
+    quantiles = upper_quantile(alpha, freedom) + upper_quantile(1 - POWER, freedom)
     effect = math.log1p(margin) + quantiles * error
     return math.expm1(effect) if effect < 10 else None
 

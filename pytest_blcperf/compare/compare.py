@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,14 +18,19 @@ from pytest_blcperf.compare.estimate import (
     unpaired_times,
 )
 from pytest_blcperf.compare.instructions import counted_ratio, counted_times
+from pytest_blcperf.compare.launch_mean import NOTHING
 from pytest_blcperf.compare.metrics import metric_times
 from pytest_blcperf.compare.shares import Mask, Tally, tally
+from pytest_blcperf.compare.timed import TimedCost, TimedFunction, timed_functions
+from pytest_blcperf.compare.wall import in_wall, in_wall_share
 from pytest_blcperf.model.calibration import BUILT_IN, Calibration, Noise
 from pytest_blcperf.model.comparison import (
+    CPU,
     INSTRUCTIONS,
     NANOSECONDS,
     SELF,
     TOTAL,
+    WALL,
     BenchmarkComparison,
     Estimate,
     FunctionComparison,
@@ -38,6 +43,8 @@ from pytest_blcperf.settings import Settings
 
 MOST_FUNCTIONS = 40
 """How many (function, kind) of one benchmark are compared, the hottest first: each one costs the others power."""
+SELF_SLACK, LITTLE = 1.25, 0.01
+"""By how much a timed function's own time may exceed its sampled self time: a quarter, and 1 % of the benchmark."""
 WHOLE = 0.98
 """A total share from here on is the benchmark itself under another name."""
 Key = tuple[Function, str]
@@ -47,11 +54,12 @@ Key = tuple[Function, str]
 class Pair:
     """A function on both sides; `index_*` is its place in the tally of the side, None when not sampled.
 
-    `function` is the one of the head where there is one. `new` says the base knows no such function; the rest is as in
-    FunctionComparison.
+    `function` is the one of the head where there is one, `base` that of the base. `new` says the base knows no such
+    function; the rest is as in FunctionComparison.
     """
 
     function: Function
+    base: Function | None
     index_base: int | None
     index_head: int | None
     code_changed: bool | None
@@ -63,7 +71,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sides:
-    """Two profiles of one benchmark aligned, with its own ratio: what any set of stacks cost, and how it grew."""
+    """Two profiles of one benchmark aligned, with its own ratio: what any set of stacks cost, and how it grew.
+
+    `timed` are exactly timed functions, by their function on the head. Where `sampled` is False the profiles come from
+    other launches than the times: they say what calls what, and roughly what it costs, but are no evidence.
+    """
 
     base: Tally
     head: Tally
@@ -73,15 +85,46 @@ class Sides:
     has_self: bool
     dispersion: float
     unit: str = NANOSECONDS
+    timed: Mapping[Function, TimedFunction] = field(default_factory=dict)
+    sampled: bool = True
+
+    def exact(self, pair: Pair, kind: str) -> TimedCost | None:
+        """What clocks say of a function; None where they do not, or not of that kind of time.
+
+        Untimed callees stand in a timed function's own time. It counts as its self time where they hold little of it.
+        """
+        timed = self.timed.get(pair.function)
+        if timed is None or not timed.cost(kind).ratio.freedom:
+            return None
+        if kind == TOTAL:
+            return timed.total
+        shares = self.shares(pair, SELF)
+        costs = shares[0] * self.times.base_ns, shares[1] * self.times.head_ns
+        most = [SELF_SLACK * cost + LITTLE * self.times.base_ns for cost in costs]
+        return timed.own if timed.own.base_ns <= most[0] and timed.own.head_ns <= most[1] else None
 
     def counts(self, pair: Pair, kind: str) -> tuple[Floats, Floats]:
         """Samples a launch of one function, base and head."""
         return _counts(self.base, pair.index_base, kind), _counts(self.head, pair.index_head, kind)
 
+    def shares(self, pair: Pair, kind: str) -> tuple[float, float]:
+        """The function's part of all samples, base and head."""
+        base, head = self.counts(pair, kind)
+        return _fraction(base, self.base), _fraction(head, self.head)
+
+    def known_shares(self, pair: Pair, kind: str) -> tuple[float, float]:
+        """The function's part of the benchmark's time, by clocks where they tell and else of the samples."""
+        exact = self.exact(pair, kind)
+        if exact is None or not self.times.base_ns or not self.times.head_ns:
+            return self.shares(pair, kind)
+        return exact.base_ns / self.times.base_ns, exact.head_ns / self.times.head_ns
+
     def compared(self, base: Floats, head: Floats) -> Estimate:
         """θ = r + L of the samples a launch [K] of some part of the benchmark; of instructions their own ratio."""
         if self.unit == INSTRUCTIONS:
             return counted_ratio(base, head)
+        if not self.sampled:
+            return NOTHING
         share = share_ratio(
             base, self.base.samples, head, self.head.samples, dispersion=self.dispersion, paired=self.paired
         )
@@ -121,21 +164,34 @@ def compare_benchmark(
             warnings += (Warning("functions-capped", text),)
             wanted = wanted[:MOST_FUNCTIONS]
         functions = tuple(_compared(both, pair, kind) for pair, kind in wanted)
+    judged = _judged(head, settings, unit)
+    own = times
+    if judged == WALL:
+        own = _times(in_wall(base), in_wall(head), phase, paired, unit, noise=noise)
+        functions = in_wall_share(functions, times)
     return BenchmarkComparison(
         id=head.id,
         base_ns=times.base_ns,
         head_ns=times.head_ns,
-        ratio=times.ratio,
+        ratio=own.ratio,
         functions=functions,
         launches=min(len(times.launches_base), len(times.launches_head)),
         paired=paired,
-        base_wall_ns=times.base_wall_ns,
-        head_wall_ns=times.head_wall_ns,
+        base_wall_ns=own.base_wall_ns,
+        head_wall_ns=own.head_wall_ns,
         backend=head.profile.backend if both is not None and head.profile else "",
         metric=head.metric,
-        warnings=tuple(dict.fromkeys((*base.warnings, *head.warnings, *times.warnings, *warnings))),
+        warnings=tuple(dict.fromkeys((*base.warnings, *head.warnings, *own.warnings, *warnings))),
         unit=unit,
+        judged=judged,
     )
+
+
+def _judged(benchmark: Benchmark, settings: Settings, unit: str) -> str:
+    """What the gate judges; where it is a metric that tests report, the time beside it is CPU time."""
+    if unit == INSTRUCTIONS:
+        return INSTRUCTIONS
+    return settings.metric if benchmark.metric is None and settings.metric in (WALL, INSTRUCTIONS) else CPU
 
 
 def sides(
@@ -158,7 +214,7 @@ def _times(base: Benchmark, head: Benchmark, phase: str | None, paired: bool, un
         return metric_times(base, head, phase, paired=paired)
     if unit == INSTRUCTIONS:
         return counted_times(base, head)
-    return paired_times(base, head, phase, noise.between_launches) if paired else unpaired_times(base, head, phase)
+    return paired_times(base, head, phase, noise.least_spread) if paired else unpaired_times(base, head, phase)
 
 
 def _sides(
@@ -175,6 +231,10 @@ def _sides(
         )
         return None, (Warning("profile-backends", text),)
     old, new = tally(base.profile, times.launches_base), tally(head.profile, times.launches_head)
+    sampled = bool(old.samples.sum() and new.samples.sum())
+    if not sampled and paired:
+        every = sorted({*base.profile.launch.tolist()} & {*head.profile.launch.tolist()})
+        old, new = tally(base.profile, every), tally(head.profile, every)
     if not old.samples.sum() or not new.samples.sum():
         empty = " and ".join(name for name, side in (("base", old), ("head", new)) if not side.samples.sum())
         return None, (
@@ -185,7 +245,12 @@ def _sides(
     if 1 in (int((old.samples > 0).sum()), int((new.samples > 0).sum())) and times.ratio.freedom > 0:
         warnings = (Warning("profile-launches", "samples of one launch only: functions cannot be judged"),)
     spread = dispersion(old, new, leaf=has_self, known=noise.dispersion)
-    return Sides(old, new, times, tuple(_pairs(base, head, old, new)), paired, has_self, spread, unit), warnings
+    pairs = tuple(_pairs(base, head, old, new))
+    timed: dict[Function, TimedFunction] = {}
+    if paired:
+        known = [(pair.base, pair.function) for pair in pairs if pair.base is not None]
+        timed = timed_functions(base, head, times.launches_head, known)
+    return Sides(old, new, times, pairs, paired, has_self, spread, unit, timed, sampled), warnings
 
 
 def _pairs(base: Benchmark, head: Benchmark, old: Tally, new: Tally) -> Iterator[Pair]:
@@ -201,6 +266,7 @@ def _pairs(base: Benchmark, head: Benchmark, old: Tally, new: Tally) -> Iterator
         known = before is not None and after is not None
         yield Pair(
             function=function,
+            base=one,
             index_base=old.index.get(one) if one else None,
             index_head=new.index.get(two) if two else None,
             code_changed=_code_changed(one, two, counted=bool(calls[0]) and bool(calls[1])),
@@ -234,15 +300,34 @@ def _hot(both: Sides, settings: Settings, benchmark: str) -> Iterator[tuple[Pair
         limits = settings.limits(benchmark, pair.function.file, pair.function.name)
         if limits.ignore:
             continue
-        self_shares = _shares(both, pair, SELF) if both.has_self else None
-        total_shares = _shares(both, pair, TOTAL)
-        if self_shares and max(self_shares) >= max(limits.min_share, 1e-12):
+        least = max(limits.min_share, 1e-12)
+        self_shares = both.known_shares(pair, SELF) if both.has_self else None
+        total_shares = both.known_shares(pair, TOTAL)
+        if self_shares and max(self_shares) >= least:
             found.append((-max(self_shares), order, pair, SELF))
-        leaf = self_shares is not None and all(map(math.isclose, self_shares, total_shares))
-        if max(total_shares) >= max(limits.min_share, 1e-12) and min(total_shares) < WHOLE and not leaf:
+        leaf = self_shares is not None and max(self_shares) >= least and _same(self_shares, total_shares)
+        # A changed function is judged however small, where clocks make that possible.
+        changed = bool(pair.code_changed) and both.exact(pair, TOTAL) is not None
+        if (
+            (max(total_shares) >= least or changed or _more_calls(pair, total_shares[0], limits.min_impact))
+            and min(total_shares) < WHOLE
+            and not leaf
+        ):
             found.append((-max(total_shares), order, pair, TOTAL))
     for _, _, pair, kind in sorted(found, key=lambda one: (one[0], one[1], one[3])):
         yield pair, kind
+
+
+def _more_calls(pair: Pair, share: float, impact: float) -> bool:
+    """Whether a function that is not hot is called so much more often that it may matter."""
+    if not (pair.counts_exact and pair.calls_base and pair.calls_head):
+        return False
+    return share * (pair.calls_head / pair.calls_base - 1) >= impact / 2
+
+
+def _same(self_shares: tuple[float, float], total_shares: tuple[float, float]) -> bool:
+    """Whether a function calls nothing to speak of."""
+    return all(math.isclose(own, total, rel_tol=0.02) for own, total in zip(self_shares, total_shares, strict=True))
 
 
 def _asked(both: Sides, only: Collection[Key]) -> Iterator[tuple[Pair, str]]:
@@ -254,18 +339,23 @@ def _asked(both: Sides, only: Collection[Key]) -> Iterator[tuple[Pair, str]]:
 
 def _compared(both: Sides, pair: Pair, kind: str) -> FunctionComparison:
     base, head = both.counts(pair, kind)
-    ratio = both.compared(base, head)
-    shares = _shares(both, pair, kind)
+    shares = both.known_shares(pair, kind)
+    exact = both.exact(pair, kind)
+    if exact is not None:
+        ratio, costs, share = exact.ratio, (exact.base_ns, exact.head_ns), shares[0]
+    else:
+        ratio, costs = both.compared(base, head), (shares[0] * both.times.base_ns, shares[1] * both.times.head_ns)
+        # The smoothed share, as in L: a new function's impact is then its share of the head, not zero times infinity.
+        share = (base.sum() + 0.5) / (both.base.samples.sum() + 1)
     return FunctionComparison(
         function=pair.function,
         kind=kind,
         share_base=shares[0],
         share_head=shares[1],
-        cost_base_ns=shares[0] * both.times.base_ns,
-        cost_head_ns=shares[1] * both.times.head_ns,
+        cost_base_ns=costs[0],
+        cost_head_ns=costs[1],
         ratio=ratio,
-        # The smoothed share, as in L: a new function's impact is then its share of the head, not zero times infinity.
-        impact=(base.sum() + 0.5) / (both.base.samples.sum() + 1) * math.expm1(ratio.log_ratio),
+        impact=share * math.expm1(ratio.log_ratio),
         samples_base=_raw(both.base, pair.index_base, kind),
         samples_head=_raw(both.head, pair.index_head, kind),
         calls_base=pair.calls_base,
@@ -273,6 +363,7 @@ def _compared(both: Sides, pair: Pair, kind: str) -> FunctionComparison:
         counts_exact=pair.counts_exact,
         code_changed=pair.code_changed,
         unit=both.unit,
+        timed=exact is not None,
     )
 
 
@@ -285,11 +376,6 @@ def _counts(side: Tally, index: int | None, kind: str) -> Floats:
 
 def _fraction(samples: Floats, side: Tally) -> float:
     return float(samples.sum() / side.samples.sum())
-
-
-def _shares(both: Sides, pair: Pair, kind: str) -> tuple[float, float]:
-    base, head = both.counts(pair, kind)
-    return _fraction(base, both.base), _fraction(head, both.head)
 
 
 def _raw(side: Tally, index: int | None, kind: str) -> int:

@@ -9,6 +9,10 @@ from pytest_blcperf.model.comparison import Estimate
 
 DETECTABLE = 3.97
 """Standard errors between the margin and an effect seen with 95 % power at 1 % one-sided error: z(0.99) + z(0.95)."""
+TOLERATED = 0.5
+"""Part of the threshold up to which a change is taken for none: two versions of equal cost differ by a percent or so,
+because of their memory layouts. A regression is measured above its threshold, and surely above this part of it. To be
+surely above the threshold itself would take many times the launches for a change just above it."""
 CONFIDENCE = 0.95
 MANY_LAUNCHES = 200
 
@@ -44,20 +48,39 @@ def below_margin(estimate: Estimate, change: float) -> bool:
     return upper_log_ratio(estimate) < math.log1p(change)
 
 
-def detectable(estimate: Estimate, change: float) -> float | None:
-    """The smallest relative change that data like this shows with 95 % power against the margin `change`, or None."""
+def p_slower(estimate: Estimate, threshold: float) -> float:
+    """One-sided p-value against "no dearer than is tolerated under this threshold"."""
+    return p_above(estimate, TOLERATED * threshold)
+
+
+def p_faster(estimate: Estimate, threshold: float) -> float:
+    """One-sided p-value against "no cheaper than is tolerated under this threshold"."""
+    return p_below(estimate, -TOLERATED * threshold)
+
+
+def detectable(estimate: Estimate, threshold: float) -> float | None:
+    """The smallest relative change that data like this convicts with 95 % power, at 1 % error, or None.
+
+    It has to be measured above the threshold and to be significantly above what is tolerated.
+    """
     if not _usable(estimate):
         return None
-    effect = math.log1p(change) + DETECTABLE * estimate.standard_error
+    error = estimate.standard_error
+    effect = max(
+        math.log1p(threshold) + upper_quantile(1 - CONFIDENCE, MANY_LAUNCHES) * error,
+        math.log1p(TOLERATED * threshold) + DETECTABLE * error,
+    )
     return math.expm1(effect) if effect < 700 else None
 
 
-def launches_needed(estimate: Estimate, launches: int, change: float, alpha: float) -> int | None:
+def launches_needed(estimate: Estimate, launches: int, threshold: float, alpha: float) -> int | None:
     """About how many launches decide, were the estimate exact: SE scales with 1/√K. None for more than 200, or unknown.
 
-    Below the margin, until the upper bound is below it too; above, until the effect is significant at `alpha`.
+    Below the threshold, until the upper bound is below it too; above, until the effect is significant at `alpha`.
     """
-    distance = math.log1p(change) - estimate.log_ratio
+    distance = math.log1p(threshold) - estimate.log_ratio
+    if distance <= 0:
+        distance = math.log1p(TOLERATED * threshold) - estimate.log_ratio
     if not _usable(estimate) or distance == 0:
         return None
     level = 1 - CONFIDENCE if distance > 0 else alpha

@@ -9,19 +9,16 @@ from statistics import median
 
 import numpy as np
 
+from pytest_blcperf.compare.launch_mean import LEAST_SPREAD, NOTHING, launch_mean
 from pytest_blcperf.compare.shares import Tally
-from pytest_blcperf.model.calibration import BETWEEN_LAUNCHES, LEAST_DISPERSION
+from pytest_blcperf.model.calibration import LEAST_DISPERSION
 from pytest_blcperf.model.comparison import Estimate
-from pytest_blcperf.model.profile import Floats, Ints
+from pytest_blcperf.model.profile import Floats
 from pytest_blcperf.model.run import Benchmark, Launch, Round
 from pytest_blcperf.model.warning import Warning
 
 SESSION_DRIFT = 0.20
 """σ_drift: SD of a whole session's time on a shared machine; launch medians drifted by 22–27 % over minutes."""
-_RESAMPLES = 500
-_SEED = 20_240_229
-NOTHING = Estimate(0.0, math.inf, 0)
-"""The estimate when there is no data: any change is possible."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +38,10 @@ class Times:
     warnings: tuple[Warning, ...] = ()
 
 
-def paired_times(
-    base: Benchmark, head: Benchmark, phase: str | None, between_launches: float = BETWEEN_LAUNCHES
-) -> Times:
-    """The lockstep estimate: log(T_head / T_base) of paired rounds, their interquartile mean r.
+def paired_times(base: Benchmark, head: Benchmark, phase: str | None, least_spread: float = LEAST_SPREAD) -> Times:
+    """The lockstep estimate: r, the mean over launches (`launch_mean`) of log(T_head / T_base) of paired rounds.
 
-    SE² = max(SE from bootstrapping rounds, SE from bootstrapping launches)² + 2 σ_b² / K with K − 1 degrees of freedom;
-    σ_b is `between_launches`.
-    Only launches of that phase (None: any) that both sides have count. SE is infinite for fewer than two launches.
+    Only launches of that phase (None: any) that both sides have count. `least_spread` as there.
     """
     old, new = _launches(base, phase), _launches(head, phase)
     pairs = {index: _pairs(old[index], new[index]) for index in sorted(old.keys() & new.keys())}
@@ -58,7 +51,7 @@ def paired_times(
     taken = sum(max(len(old[index].rounds), len(new[index].rounds)) for index in pairs)
     before = [[one for one, _ in pairs[index]] for index in used]
     after = [[two for _, two in pairs[index]] for index in used]
-    ratio = _interquartile(logs, between_launches)
+    ratio = launch_mean(logs, least_spread)
     return Times(ratio, used, used, *_medians(before, after), warnings=_dropped(taken - usable, taken))
 
 
@@ -169,39 +162,6 @@ def _jackknife(left_out: Floats) -> float:
     """Variance of an estimate from its values with one launch left out each (Efron & Stein 1981)."""
     count = len(left_out)
     return float((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
-
-
-def _interquartile(logs: Sequence[Floats], between_launches: float) -> Estimate:
-    """Interquartile mean over all launches' log ratios, one array a launch."""
-    if not logs:
-        return NOTHING
-    launches = len(logs)
-    values = np.concatenate(logs)
-    order = np.argsort(values, kind="stable")
-    centre = float(_trimmed(values[order], np.ones((1, len(values)), dtype=np.int64))[0])
-    if launches < 2:
-        return Estimate(centre, math.inf, 0)
-    generator = np.random.default_rng(_SEED)
-    owner = np.repeat(np.arange(launches), [len(part) for part in logs])[order]
-    by_round = _trimmed(values[order], _draws(generator, len(values)))
-    by_launch = _trimmed(values[order], _draws(generator, launches)[:, owner])
-    # Resampling K launches sees (K − 1)/K of their variance.
-    variance = max(float(by_round.var()), float(by_launch.var()) * launches / (launches - 1))
-    return Estimate(centre, math.sqrt(variance + 2 * between_launches**2 / launches), launches - 1)
-
-
-def _draws(generator: np.random.Generator, count: int) -> Ints:
-    """How often each of `count` items is drawn in each resample [resamples, count]."""
-    drawn = generator.integers(0, count, (_RESAMPLES, count)) + np.arange(_RESAMPLES)[:, None] * count
-    return np.bincount(drawn.ravel(), minlength=_RESAMPLES * count).reshape(_RESAMPLES, count)
-
-
-def _trimmed(ordered: Floats, times: Ints) -> Floats:
-    """Interquartile means of ascending values, each value taken `times` [resamples, values]; no sorting a resample."""
-    reached = np.cumsum(times, axis=1, dtype=np.float64)
-    quarter = reached[:, -1:] / 4
-    inside = np.diff(np.clip(reached, quarter, 3 * quarter), axis=1, prepend=quarter)
-    return np.asarray(inside @ ordered / (2 * quarter[:, 0]), dtype=np.float64)
 
 
 def welch(base: Floats, head: Floats) -> Estimate:

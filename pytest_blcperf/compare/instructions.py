@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pytest_blcperf.compare.estimate import NOTHING, Times
+from pytest_blcperf.compare.estimate import Times
+from pytest_blcperf.compare.launch_mean import NOTHING
 from pytest_blcperf.model.comparison import Estimate
 from pytest_blcperf.model.profile import Floats
 from pytest_blcperf.model.run import LOOK, Benchmark, Launch, Round

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pytest_blcperf.compare.decide import launches_needed, upper_change
 from pytest_blcperf.compare.trial import Trial
-from pytest_blcperf.model.comparison import Estimate
+from pytest_blcperf.model.comparison import WALL, Estimate
 from pytest_blcperf.model.verdict import BenchmarkVerdict, FunctionVerdict, Outcome
 
 
@@ -81,7 +81,7 @@ def needed(trial: Trial, estimate: Estimate, threshold: float, alpha: float) -> 
 
 
 def _subject(trial: Trial) -> str:
-    return f"its {_cost(trial)}" if trial.overall.metric is None else trial.overall.metric.name
+    return f"its {_own_cost(trial)}" if trial.overall.metric is None else trial.overall.metric.name
 
 
 def _moved(trial: Trial) -> str:
@@ -97,7 +97,7 @@ def _worse(trial: Trial, of_time: str) -> str:
 def _not_confirmed(trial: Trial) -> str:
     if not trial.paired:
         return "but not surely"
-    if trial.confirmation is None:
+    if not trial.confirmations:
         return "and there were no fresh launches to confirm it"
     return "and fresh launches neither confirmed it nor ruled it out"
 
@@ -107,7 +107,8 @@ def by_instructions(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> str:
     counts, times = counted.comparison, timed.comparison
     if counts is None or times is None:
         return counted.reason
-    told = counted.reason if counted.outcome is Outcome.REGRESSED else f"instructions {counts.ratio.change:+.2%}"
+    decides = counted.outcome in (Outcome.REGRESSED, Outcome.INCONCLUSIVE)
+    told = counted.reason if decides else f"instructions {counts.ratio.change:+.2%}"
     error = times.ratio.standard_error
     return f"{told}; time {times.ratio.change:+.1%}" + (f" ± {2 * error:.1%}" if math.isfinite(error) else "")
 
@@ -120,9 +121,16 @@ def by_time_alone(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> str:
     return f"{timed.reason}; its instructions changed by {change:+.2%}: look at memory, caches and waiting"
 
 
+def _own_cost(trial: Trial) -> str:
+    """What of the benchmark itself the trial compares."""
+    return "wall time" if trial.overall.judged == WALL else _cost(trial)
+
+
 def _cost(trial: Trial) -> str:
-    """What the trial compares."""
-    return "instructions" if trial.counted else "time"
+    """What of functions the trial compares; of those of a benchmark that waits no wall time is known."""
+    if trial.counted:
+        return "instructions"
+    return "CPU time" if trial.overall.judged == WALL else "time"
 
 
 def _percent(change: float) -> str:

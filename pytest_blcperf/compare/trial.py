@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pytest_blcperf.compare.compare import Sides, compare_benchmark, sides
-from pytest_blcperf.compare.decide import below_margin, p_above, p_below, upper_change
+from pytest_blcperf.compare.decide import TOLERATED, below_margin, p_above, p_faster, p_slower, upper_change
+from pytest_blcperf.compare.exact_calls import more_calls
 from pytest_blcperf.compare.instructions import in_instructions
-from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, BenchmarkComparison, Estimate, FunctionComparison
+from pytest_blcperf.model.comparison import (
+    CPU,
+    INSTRUCTIONS,
+    NANOSECONDS,
+    BenchmarkComparison,
+    Estimate,
+    FunctionComparison,
+)
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
 from pytest_blcperf.settings import Limits, Settings
+
+NEAR = 0.7
+"""Part of threshold and impact from which on a first look takes something for a candidate."""
+TIME_GREW = 0.05
+"""P-value of a function's time from which on it counts as grown beside the number of its calls."""
+CONFIRM_LAUNCHES = 2
+"""How many times the launches of the looks may confirm: a verdict at one in a thousand wants degrees of freedom."""
+CONFIRM_SPENT = (0.2, 0.3, 0.5)
+"""What the looks at a confirmation spend of alpha, after a quarter of its launches, half, all: declared beforehand. A
+union bound: correlated looks cost less, but then the error rate would rest on a model of that correlation."""
+FEWEST = 4
+"""Launches from which on a look at a confirmation is worth its part of alpha."""
+
+
+def confirm_looks(launches: int) -> tuple[int, ...]:
+    """After how many confirming launches there is a look, with so many screening ones."""
+    most = CONFIRM_LAUNCHES * launches
+    return (*(number for number in (most // 4, most // 2) if number >= FEWEST), most)
 
 
 @dataclass(frozen=True)
@@ -38,19 +64,25 @@ class Tested:
 
     @property
     def p_slower(self) -> float:
-        """P-value against "at most the threshold dearer"."""
-        return p_above(self.estimate, self.limits.threshold)
+        """P-value against "no dearer than is tolerated"."""
+        return p_slower(self.estimate, self.limits.threshold)
 
     @property
     def p_faster(self) -> float:
-        """P-value against "at most the threshold cheaper"."""
-        return p_below(self.estimate, -self.limits.threshold)
+        """P-value against "no cheaper than is tolerated"."""
+        return p_faster(self.estimate, self.limits.threshold)
 
     @property
     def slower(self) -> bool:
         """Effect and impact are as large as the gate fails for."""
         weighty = self.function is None or self.function.impact >= self.limits.min_impact
         return self.estimate.change > self.limits.threshold and weighty
+
+    @property
+    def nearly_slower(self) -> bool:
+        """Effect and impact are near what the gate fails for: the launches to come may put them above."""
+        weighty = self.function is None or self.function.impact >= NEAR * self.limits.min_impact
+        return self.estimate.change > NEAR * self.limits.threshold and weighty
 
     @property
     def faster(self) -> bool:
@@ -78,15 +110,16 @@ class Tested:
 class Trial:
     """A benchmark ready to be judged. `settings` are its own (marker applied).
 
-    `confirmation` compares the CONFIRM launches alone (None: there were none), `overall` all launches; a stored
-    baseline has `overall` only. `incomparable` says why its times cannot be compared at all, "" when they can.
+    `confirmations` compare the CONFIRM launches alone (none: there were none) as they were at each look, with the part
+    of alpha that the look may spend; `overall` compares all launches. A stored baseline has `overall` only.
+    `incomparable` says why its times cannot be compared at all, "" when they can.
     """
 
     base: Benchmark
     head: Benchmark
     settings: Settings
     overall: BenchmarkComparison
-    confirmation: BenchmarkComparison | None = None
+    confirmations: tuple[tuple[float, BenchmarkComparison], ...] = ()
     candidates: tuple[Hypothesis, ...] = ()
     incomparable: str = ""
     counts: Trial | None = None
@@ -102,10 +135,34 @@ class Trial:
         """In instructions: all the data there is may convict, for counting again would give the same."""
         return self.overall.unit == INSTRUCTIONS
 
+    @cached_property
+    def by_calls(self) -> dict[Hypothesis, float]:
+        """What more calls alone accuse, with the p-value of it: their number is exact, so no launch has to confirm it.
+
+        The function is called more often by more than its threshold, that is worth the least impact, surely half of it,
+        and its time grew too (p < 0.05): else the same work may have been dealt out to more calls. Where wall time is
+        gated, a share of the CPU time does not say what calls are worth.
+        """
+        if not self.paired or self.incomparable or self.overall.judged != CPU:
+            return {}
+        tested = {one.function: one for one in tests(self.overall, self.settings) if one.function is not None}
+        found = {}
+        for more in more_calls(self.overall.functions):
+            one = tested[more.comparison]
+            grew = one.slower and p_above(one.estimate, 0.0) < TIME_GREW
+            if grew and more.growth - 1 > one.limits.threshold and more.likely >= one.limits.min_impact:
+                found[one.hypothesis] = more.p(TOLERATED * one.limits.min_impact)
+        return found
+
     @property
-    def evidence(self) -> BenchmarkComparison | None:
-        """The data that may convict: fresh launches in lockstep, all there is against a stored run."""
-        return self.confirmation if self.paired else self.overall
+    def shown_only(self) -> bool:
+        """Times of a benchmark whose instructions are gated: they convict nobody."""
+        return self.overall.judged == INSTRUCTIONS and not self.counted
+
+    @property
+    def evidence(self) -> tuple[tuple[float, BenchmarkComparison], ...]:
+        """The data that may convict, after each look: fresh launches in lockstep, all there is of a stored run."""
+        return self.confirmations if self.paired else ((1.0, self.overall),)
 
     @cached_property
     def evidence_sides(self) -> Sides | None:
@@ -132,13 +189,40 @@ def lockstep_trial(
     look = compare_benchmark(base, head, settings, phase=LOOK, paired=True)
     if not all(any(launch.phase == CONFIRM for launch in side.launches) for side in (base, head)):
         counts = counted_trial(base, head, settings)
-        return Trial(base, head, settings, look, None, tuple(candidates), counts=counts)
+        return Trial(base, head, settings, look, (), tuple(candidates), counts=counts)
     named = tuple((one.function, one.kind) for one in candidates if one.function is not None)
     hot = tuple(dict.fromkeys([*((one.function, one.kind) for one in look.functions), *named]))
     overall = compare_benchmark(base, head, settings, phase=None, paired=True, only=hot)
-    confirmation = compare_benchmark(base, head, settings, phase=CONFIRM, paired=True, only=named)
+    confirmations = tuple(
+        (
+            spent,
+            compare_benchmark(
+                _first(base, number), _first(head, number), settings, phase=CONFIRM, paired=True, only=named
+            ),
+        )
+        for spent, number in _spending(settings.launches, base, head)
+    )
     counts = counted_trial(base, head, settings)
-    return Trial(base, head, settings, overall, confirmation, tuple(candidates), counts=counts)
+    return Trial(base, head, settings, overall, confirmations, tuple(candidates), counts=counts)
+
+
+def _spending(launches: int, base: Benchmark, head: Benchmark) -> Iterator[tuple[float, int]]:
+    """The looks at the confirming launches there are: what each spends of alpha, and how many launches it is at.
+
+    A confirmation that ends between two looks, because its time is spent, has had its next one early.
+    """
+    done = min(sum(launch.phase == CONFIRM for launch in side.launches) for side in (base, head))
+    looks = confirm_looks(launches)
+    spent = CONFIRM_SPENT[len(CONFIRM_SPENT) - len(looks) :]
+    for part, before, number in zip(spent, (0, *looks), looks, strict=False):
+        if done > before:
+            yield part / sum(spent), min(number, done)
+
+
+def _first(benchmark: Benchmark, number: int) -> Benchmark:
+    """The benchmark with the first so many of its confirming launches, and no others."""
+    confirming = [launch for launch in benchmark.launches if launch.phase == CONFIRM]
+    return replace(benchmark, launches=tuple(confirming[:number]))
 
 
 def stored_trial(

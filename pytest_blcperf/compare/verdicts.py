@@ -10,11 +10,13 @@ from pytest_blcperf.compare.blame import follows_from, moved_within
 from pytest_blcperf.compare.decide import detectable
 from pytest_blcperf.compare.explain import changed_calls, explain
 from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, tests
-from pytest_blcperf.model.comparison import SELF, TOTAL
+from pytest_blcperf.model.comparison import INSTRUCTIONS, SELF, TOTAL, WALL, FunctionComparison
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, Outcome
 from pytest_blcperf.model.warning import Warning
 
+UNCOUNTED = "instructions-missing"
+"""The code of the warning that says why instructions were not counted."""
 _CHANGED_LISTED = 50
 
 
@@ -32,12 +34,11 @@ class Findings:
 
     def convicted(self, trial: Trial) -> frozenset[Hypothesis]:
         """Slowdowns that are significant, and large enough, in the data that may convict."""
-        if trial.evidence is None or trial.incomparable:
+        if trial.incomparable or trial.shown_only:
             return frozenset()
+        place = trial.overall.id, trial.overall.unit
         return frozenset(
-            tested.hypothesis
-            for tested in tests(trial.evidence, trial.settings)
-            if tested.slower and self.slower.get(tested.hypothesis, 1.0) <= self.alpha
+            one for one, p in self.slower.items() if p <= self.alpha and (one.benchmark, one.unit) == place
         )
 
 
@@ -55,7 +56,7 @@ def verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
     return BenchmarkVerdict(
         id=trial.overall.id,
         outcome=outcome,
-        evidence=_evidence(trial, by_functions=bool(guilty) and own.hypothesis not in guilty),
+        evidence=functions[0].evidence if guilty and own.hypothesis not in guilty else _evidence(trial, None),
         reason=sentence,
         comparison=trial.overall,
         functions=functions,
@@ -73,7 +74,8 @@ def joined(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> BenchmarkVerdi
     """One verdict of two on the same benchmark, by time and by instructions.
 
     Instructions are the stronger evidence: what they convict is regressed whatever the time does. Where they convict
-    nothing, the time still can: it knows of memory and waiting. What the time leaves open, they settle.
+    nothing, the time still can: it knows of memory and waiting. What the time leaves open, they settle. Where they are
+    what is gated, they decide alone.
     """
     both = replace(
         timed,
@@ -81,8 +83,9 @@ def joined(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> BenchmarkVerdi
         functions=timed.functions or counted.functions,
         warnings=tuple(dict.fromkeys((*timed.warnings, *counted.warnings))),
     )
+    alone = timed.comparison is not None and timed.comparison.judged == INSTRUCTIONS
     settled = timed.outcome is Outcome.INCONCLUSIVE and counted.outcome in (Outcome.UNCHANGED, Outcome.IMPROVED)
-    if counted.outcome is Outcome.REGRESSED or settled:
+    if counted.outcome is Outcome.REGRESSED or settled or alone:
         return replace(
             both,
             outcome=counted.outcome,
@@ -95,6 +98,15 @@ def joined(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> BenchmarkVerdi
     if timed.outcome is Outcome.REGRESSED:
         return replace(both, reason=reason.by_time_alone(timed, counted))
     return both
+
+
+def uncounted(timed: BenchmarkVerdict) -> BenchmarkVerdict:
+    """The verdict where instructions are gated and were not counted: the times are shown and decide nothing."""
+    if timed.outcome is Outcome.NOT_COMPARED:
+        return timed
+    why = next((one.text for one in timed.comparison.warnings if one.code == UNCOUNTED), "") if timed.comparison else ""
+    said = why or "instructions were not counted on both sides"
+    return replace(timed, outcome=Outcome.NOT_COMPARED, evidence=Evidence.NONE, reason=said, p=None, detectable=None)
 
 
 def _changed_code(trial: Trial) -> tuple[Function, ...]:
@@ -153,12 +165,18 @@ def _function(
     return FunctionVerdict(
         comparison=one,
         outcome=outcome,
-        evidence=_evidence(trial, by_functions=True),
+        evidence=Evidence.COUNTS if _told_by_calls(trial, tested, findings) else _evidence(trial, one),
         p=findings.slower.get(tested.hypothesis),
         detectable=None if trial.incomparable else detectable(tested.estimate, tested.limits.threshold),
         explanation=explain(one),
         follows_from=causes.get((one.function, one.kind)),
     )
+
+
+def _told_by_calls(trial: Trial, tested: Tested, findings: Findings) -> bool:
+    """Whether the number of its calls is enough to convict a function."""
+    p = trial.by_calls.get(tested.hypothesis, 1.0)
+    return tested.hypothesis in findings.convicted(trial) and len(findings.slower) * p <= findings.alpha
 
 
 def _blame(judged: FunctionVerdict) -> tuple[bool, bool, bool, bool, float]:
@@ -175,14 +193,17 @@ def _blame(judged: FunctionVerdict) -> tuple[bool, bool, bool, bool, float]:
     )
 
 
-def _evidence(trial: Trial, *, by_functions: bool) -> Evidence:
+def _evidence(trial: Trial, function: FunctionComparison | None) -> Evidence:
+    """What a verdict on that function rests on; None: on the benchmark's own time."""
     if trial.counted:
         return Evidence.COUNTS
     if not trial.paired:
         return Evidence.STORED
     if trial.overall.metric is not None:
         return Evidence.METRIC
-    return Evidence.PROFILE if by_functions else Evidence.LOCKSTEP
+    if function is not None:
+        return Evidence.LOCKSTEP if function.timed else Evidence.PROFILE
+    return Evidence.WALL if trial.overall.judged == WALL else Evidence.LOCKSTEP
 
 
 def _outcome(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_blcperf.model.environment import Environment
 
-BETWEEN_LAUNCHES = 0.007
-"""σ_b: SD between launches that lockstep cannot cancel (memory layout), each side; until a project's own is known."""
 LEAST_DISPERSION = 0.4
 """φ: lowest dispersion of shares seen against binomial sampling (systematic sampling of a periodic workload: 0.43)."""
 
@@ -17,13 +16,20 @@ LEAST_DISPERSION = 0.4
 class Noise:
     """What two sides with the same code differ by.
 
-    `between_launches` is σ_b, the SD of the log ratio between launches that each side adds. `dispersion` is φ, the
-    variance of sample counts relative to binomial sampling; no comparison assumes less, and None leaves it to the
-    comparison's own samples.
+    `between_launches` is σ_b, the SD of the log ratio between launches that each side adds (0: unknown). `dispersion`
+    is φ, the variance of sample counts relative to binomial sampling; no comparison assumes less, and None leaves it to
+    the comparison's own samples.
     """
 
-    between_launches: float = BETWEEN_LAUNCHES
+    between_launches: float = 0.0
     dispersion: float | None = None
+
+    @property
+    def least_spread(self) -> float:
+        """The SD of launches' log ratios to reckon with at least, √2 σ_b / 2: the launches of a first look that scatter
+        by less than half of what they did in calibration were lucky.
+        """
+        return self.between_launches / math.sqrt(2)
 
 
 @dataclass(frozen=True)

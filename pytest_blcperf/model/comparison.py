@@ -15,6 +15,9 @@ TOTAL = "total"
 NANOSECONDS = "ns"
 INSTRUCTIONS = "instructions"
 
+CPU = "cpu"
+WALL = "wall"
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -56,6 +59,8 @@ class FunctionComparison:
     counts_exact: bool = False
     code_changed: bool | None = None
     unit: str = NANOSECONDS
+    timed: bool = False
+    """Measured by clocks at its entry and exit; otherwise from its share of the profile."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,16 @@ class BenchmarkComparison:
     unit: str = NANOSECONDS
     metric: Metric | None = None
     """Set where no time was compared but a metric: both `_ns` are then in its unit, and a positive ratio is worse."""
+    judged: str = CPU
+    """What the gate judges: CPU, WALL (the ratio is then that of wall times; functions have CPU time all the same), or
+    INSTRUCTIONS (what is compared here is then shown only, unless it is in that unit)."""
+
+    @property
+    def costs(self) -> tuple[float, float]:
+        """What the ratio is of, base and head: CPU or wall time in ns, instructions, or the metric's values."""
+        if self.judged == WALL:
+            return self.base_wall_ns, self.head_wall_ns
+        return self.base_ns, self.head_ns
 
     @property
     def shown(self) -> Estimate:

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.metric import Metric
-from pytest_blcperf.model.profile import Profile
+from pytest_blcperf.model.profile import Ints, Profile
 from pytest_blcperf.model.warning import Warning
 
 LOOK = "look"
@@ -41,6 +41,23 @@ class Launch:
     rounds: tuple[Round, ...]
     value: float | None = None
     """What a metric came to in this launch, in its unit; None for a benchmark's own time."""
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionTimes:
+    """Functions under entry and exit clocks in one launch, R rounds of `iterations` each, F functions.
+
+    `launch` is the index of the launch. The columns are [R, F]: calls in a round, ns of wall time in the function with
+    what it calls, and that less the time of functions of the same list that it calls. In a lockstep measurement round r
+    of one side is paired with round r of the other, and function f is the same one, under the name its side knows.
+    """
+
+    launch: int
+    iterations: int
+    functions: tuple[Function, ...]
+    calls: Ints
+    total_ns: Ints
+    self_ns: Ints
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,8 @@ class Benchmark:
     """CPU time of the harness that was taken off each iteration (0 in runs of releases that took nothing off)."""
     resolution_ns: float = 0.0
     """The CPU clock's step as a part of one iteration; 0 when unknown."""
+    function_times: tuple[FunctionTimes, ...] = ()
+    """Of launches in which functions were timed."""
     metric: Metric | None = None
     """Set where this is no time but a metric: its launches have a `value` each and no rounds."""
 

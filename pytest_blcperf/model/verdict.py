@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from pytest_blcperf.model.comparison import BenchmarkComparison, FunctionComparison
+from pytest_blcperf.model.comparison import INSTRUCTIONS, BenchmarkComparison, FunctionComparison
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.warning import Warning
 
@@ -26,6 +26,7 @@ class Evidence(str, Enum):
     IDENTICAL = "identical code"
     COUNTS = "exact counts"
     LOCKSTEP = "lockstep time"
+    WALL = "lockstep wall time"
     PROFILE = "profile share × lockstep time"
     METRIC = "metric"
     STORED = "stored baseline"
@@ -49,6 +50,32 @@ class CallChange:
     head: float
 
 
+OWN, CALLED, CALLER, MODULE, RUN = RELATIONS = ("own code", "called by it", "calls it", "module", "run by it")
+
+
+@dataclass(frozen=True)
+class ChangedLines:
+    """Lines that differ between the sides, in a function on the way to a regression: one hunk of their difference.
+
+    `first` to `last` are its lines in the head, 1-based; where lines were only taken away, `last` is `first` − 1 and
+    they stood before `first`. `text` has lines of a diff, each beginning with `-` or `+`; `hidden` more were left out.
+    `relation` says how `function` has to do with the guilty one, one of RELATIONS; MODULE: in no function, and named in
+    the guilty one's code. RUN: the benchmark runs it, and more is not known.
+    """
+
+    function: Function
+    first: int
+    last: int
+    text: tuple[str, ...]
+    hidden: int = 0
+    relation: str = OWN
+
+    @property
+    def line(self) -> int:
+        """A line of the head to point at; where lines were taken away, the one before them."""
+        return self.first if self.last >= self.first else max(self.last, 1)
+
+
 @dataclass(frozen=True)
 class FunctionVerdict:
     """A hot function judged. `p` is the confirmation's adjusted p-value (None when it was not a candidate);
@@ -63,6 +90,8 @@ class FunctionVerdict:
     explanation: Explanation | None = None
     follows_from: Function | None = None
     """The guilty function this one calls, when its growth is explained by that one's."""
+    changed_lines: tuple[ChangedLines, ...] = ()
+    """Of a guilty function: the changed lines that may have caused its growth, the most likely first."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +119,14 @@ class BenchmarkVerdict:
     """The same benchmark in instructions, where callgrind counted them."""
     changed_calls: tuple[CallChange, ...] = ()
     """Where exact counts differ between the sides, the largest difference first."""
+    changed_lines: tuple[ChangedLines, ...] = ()
+    """Of a regression whose guilty functions, if any, led to no changed lines: those of all functions that it runs."""
+
+    @property
+    def judged(self) -> BenchmarkComparison | None:
+        """The comparison that the gate judges: that of instructions where they are gated, else `comparison`."""
+        times = self.comparison
+        return self.instructions if self.instructions and times and times.judged == INSTRUCTIONS else times
 
     @property
     def guilty(self) -> tuple[FunctionVerdict, ...]:

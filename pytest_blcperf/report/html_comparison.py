@@ -10,6 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pytest_blcperf.compare.wall import in_wall
+from pytest_blcperf.model.comparison import INSTRUCTIONS, WALL
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.run import CONFIRM, Benchmark, Launch
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, GateVerdict, Outcome
@@ -28,6 +30,7 @@ _NODE_LIMIT = 1_500_000
 _LINE_LIMIT = 400
 _FUNCTIONS_SHOWN = 5
 """Functions without a significant change that are seen before the reader asks for all."""
+_CHANGED_LINES = 30
 _TONES = {Outcome.REGRESSED: "regressed", Outcome.IMPROVED: "improved"}
 
 
@@ -41,6 +44,7 @@ def render(compared: ComparisonPage) -> str:
         "banner": _banner(verdict),
         "facts": _facts(compared),
         "notes": [note.text for note in words.notes(verdict)],
+        "what": words.per_iteration(verdict),
         "axis": axis_ends(scale),
         "rows": [_row(number, one, scale) for number, one in enumerate(ordered)],
         "sections": [
@@ -132,7 +136,7 @@ def _environments(compared: ComparisonPage) -> list[tuple[str, str, str, bool]]:
 
 
 def _row(number: int, compared: ComparedBenchmark, scale: Scale) -> dict[str, Any]:
-    verdict, comparison = compared.verdict, compared.verdict.comparison
+    verdict, comparison = compared.verdict, compared.verdict.judged
     row: dict[str, Any] = {
         "number": number,
         "id": name_text(verdict.id),
@@ -146,9 +150,9 @@ def _row(number: int, compared: ComparedBenchmark, scale: Scale) -> dict[str, An
     if comparison is not None:
         tone = _TONES.get(verdict.outcome, "unsure")
         row |= {
-            "times": (time_ns(comparison.base_ns), time_ns(comparison.head_ns)),
-            "change": delta(comparison.ratio),
-            "interval": interval(comparison.ratio),
+            "times": words.both_values(comparison),
+            "change": delta(comparison.shown),
+            "interval": interval(comparison.shown),
             "bar": Markup(interval_bar(comparison.ratio, verdict.threshold, tone, scale)),
             "dots": Markup(_dots(compared, tone)),
         }
@@ -162,9 +166,11 @@ def _tone(verdict: BenchmarkVerdict) -> str:
 
 
 def _dots(compared: ComparedBenchmark, tone: str) -> str:
-    base, head, comparison = compared.base, compared.head, compared.verdict.comparison
-    if base is None or head is None or comparison is None:
+    base, head, comparison = compared.base, compared.head, compared.verdict.judged
+    if base is None or head is None or comparison is None or comparison.unit == INSTRUCTIONS:
         return ""
+    if comparison.judged == WALL:
+        base, head = in_wall(base), in_wall(head)
     if not comparison.paired:
         return two_sides(_times(base), _times(head), tone)
     of_base = {(launch.phase, launch.index): launch for launch in base.launches if launch.rounds}
@@ -183,7 +189,7 @@ def _times(benchmark: Benchmark) -> list[float]:
 
 
 def _time(launch: Launch) -> float:
-    """CPU time per iteration, ns: the median over the rounds."""
+    """What is judged of an iteration, ns: the median over the rounds."""
     return median(one.cpu_ns / one.iterations for one in launch.rounds)
 
 
@@ -260,8 +266,15 @@ def _function(
         "certainty": words.certainty(judged),
         "follows": name_text(judged.follows_from.name) if judged.follows_from is not None else "",
         "grown": words.followers(words.callers(verdict, judged)) if guilty else [],
+        "causes": [_cause(one) for one in words.causes(judged, 0 if source is not None else _CHANGED_LINES)],
         "source": _source(source) if source is not None else None,
     }
+
+
+def _cause(cause: words.Cause) -> dict[str, Any]:
+    kinds = {"-": "removed", "+": "added"}
+    lines = [{"kind": kinds.get(line[:1], "same"), "sign": line[:1], "text": line[1:]} for line in cause.lines]
+    return {"where": cause.where, "lines": lines}
 
 
 def _source(source: FunctionSource) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_blcperf.model.comparison import BenchmarkComparison, Estimate
 from pytest_blcperf.model.function import Function
-from pytest_blcperf.model.verdict import BenchmarkVerdict, FunctionVerdict, GateVerdict, Outcome
+from pytest_blcperf.model.verdict import BenchmarkVerdict, ChangedLines, FunctionVerdict, GateVerdict, Outcome
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report import words
 from pytest_blcperf.report.text import bounds, change_of, significant
@@ -66,6 +66,7 @@ def _benchmark(verdict: BenchmarkVerdict) -> dict[str, Any]:
             {**_named(one.function), "base": _number(one.base), "head": _number(one.head)}
             for one in verdict.changed_calls
         ],
+        "changed_lines": [_changed_lines(one) for one in verdict.changed_lines],
         "warnings": _warnings(verdict.warnings),
     }
 
@@ -77,6 +78,7 @@ def _comparison(comparison: BenchmarkComparison) -> dict[str, Any]:
         "base_wall_ns": _number(comparison.base_wall_ns),
         "head_wall_ns": _number(comparison.head_wall_ns),
         "io_bound": bool(comparison.io_bound),
+        "judged": comparison.judged,
         "ratio": _estimate(comparison.ratio),
         "metric": None if comparison.metric is None else _metric(comparison),
         "launches": int(comparison.launches),
@@ -125,6 +127,7 @@ def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str
         "calls_head": _number(comparison.calls_head),
         "counts_exact": bool(comparison.counts_exact),
         "code_changed": comparison.code_changed,
+        "timed": bool(comparison.timed),
         "p": _number(verdict.p),
         "detectable": _number(verdict.detectable),
         "explanation": None
@@ -134,6 +137,18 @@ def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str
             "dearer_per_call_ns": _number(parts.dearer_per_call_ns),
             "text": words.explanation(verdict),
         },
+        "changed_lines": [_changed_lines(one) for one in verdict.changed_lines],
+    }
+
+
+def _changed_lines(one: ChangedLines) -> dict[str, Any]:
+    return {
+        **_named(one.function),
+        "first": int(one.first),
+        "last": int(one.last),
+        "text": [_text(line) for line in one.text],
+        "hidden": int(one.hidden),
+        "relation": one.relation,
     }
 
 

@@ -24,6 +24,8 @@ _ORDER = (Outcome.REGRESSED, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARED, Outcome
 _SMALLEST = 4_000
 _GUILTY_LISTED = 10
 _LINES = 5
+_CHANGED_LINES = 12
+_CHANGED_PLACES = 4
 # An underscore inside a word means nothing; `://` and `www.` would become links.
 _MEANINGFUL = re.compile(
     r"""[&<>"'\\`*\[\]|~@#$!]|_(?![A-Za-z0-9])|(?<![A-Za-z0-9])_|:(?=//)|(?<=www)\.""", re.IGNORECASE
@@ -128,7 +130,7 @@ class _Row:
 
     @classmethod
     def of(cls, verdict: BenchmarkVerdict) -> _Row:
-        comparison = verdict.comparison
+        comparison = verdict.judged
         numbers = (Safe("–"),) * 3
         if comparison is not None:
             times = words.values(comparison)
@@ -153,6 +155,7 @@ class _Guilty:
     why: str
     certainty: str
     callers: list[str]
+    causes: list[_Cause]
 
     @classmethod
     def of(cls, verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> _Guilty:
@@ -168,7 +171,21 @@ class _Guilty:
             ", ".join(phrase for phrase in (words.explanation(verdict), words.calls(verdict)) if phrase),
             words.certainty(verdict),
             words.followers(words.callers(benchmark, verdict)),
+            [_Cause.of(one) for one in words.causes(verdict, _CHANGED_LINES)[:_CHANGED_PLACES]],
         )
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """Changed lines behind a guilty function."""
+
+    where: str
+    lines: Safe
+
+    @classmethod
+    def of(cls, cause: words.Cause) -> _Cause:
+        # Lines of a fenced block: they are clean and begin with a sign, so none ends it.
+        return cls(cause.where, Safe("\n".join(cause.lines)))
 
 
 @dataclass(frozen=True)
@@ -212,6 +229,7 @@ def _content(
         "hidden_headlines": max(len(regressed) - lines, 0),
         "rows": [_Row.of(one) for one in ordered[:rows]],
         "hidden_rows": len(ordered) - rows,
+        "what": words.per_iteration(verdict),
         "blocks": [_Block.of(one, verdict.base) for one in regressed[:blocks]],
         "hidden_blocks": len(regressed) - blocks,
         "notes": [note.text for note in notes[: 2 * lines]],

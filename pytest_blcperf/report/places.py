@@ -1,7 +1,8 @@
 """What a verdict says about single lines of the repository; shared by annotations, code quality and SARIF.
 
-A guilty function stands at its own line, once, with all the benchmarks that accuse it. A regression without a guilty
-function, or with one outside the repository, stands at the benchmark's file.
+A guilty function stands at the changed line that most likely is the cause, or at its first, once, with all the
+benchmarks that accuse it. A regression without a guilty function, or with one outside the repository, stands at the
+benchmark's file.
 """
 
 from __future__ import annotations
@@ -56,22 +57,31 @@ def _of_function(cases: list[tuple[FunctionVerdict, BenchmarkVerdict]]) -> Remar
     if len(cases) > _BENCHMARKS_NAMED:
         lines.append(f"and in {len(cases) - _BENCHMARKS_NAMED} more benchmarks")
     inside = is_inside(function.file)
-    file, line = (function.file, function.line or 1) if inside else (_file_of(first), 1)
+    file, line = (function.file, _line(cases)) if inside else (_file_of(first), 1)
     title = f"performance regression: {clean(function.name, 100)} {words.change(cases[0][0])}"
     fails = any(benchmark.fails for _, benchmark in cases)
     return Remark(fails, title, "\n".join(lines), file, line, _key(function.file, function.name))
 
 
+def _line(cases: list[tuple[FunctionVerdict, BenchmarkVerdict]]) -> int:
+    """The line of the function that changed and most likely is the cause, else its first."""
+    function = cases[0][0].comparison.function
+    changed = [one for guilty, _ in cases for one in guilty.changed_lines if one.function == function]
+    return changed[0].line if changed else function.line or 1
+
+
 def _case(guilty: FunctionVerdict, benchmark: BenchmarkVerdict) -> str:
     function = guilty.comparison.function
-    why = [words.explanation(guilty), words.calls(guilty), words.certainty(guilty), *_accepted(benchmark)]
+    cause = [one.where for one in words.causes(guilty, 0)[:1]]
+    why = [words.explanation(guilty), words.calls(guilty), words.certainty(guilty), *cause, *_accepted(benchmark)]
     cost = f"{words.whose_time(guilty)} {words.cost(guilty)} an iteration, {words.change(guilty)}"
     where = f"{clean(function.name, 100)} ({clean(function.location, 160)})"
     return f"{where}: {cost}, in {clean(benchmark.id, 200)}; {'; '.join(part for part in why if part)}"
 
 
 def _of_benchmark(benchmark: BenchmarkVerdict) -> Remark:
-    text = "; ".join([words.headline(benchmark), words.nobody_to_blame(benchmark), *_accepted(benchmark)])
+    changed = [f"changed: {words.changed_place(one)}" for one in benchmark.changed_lines[:1]]
+    text = "; ".join([words.headline(benchmark), words.nobody_to_blame(benchmark), *changed, *_accepted(benchmark)])
     title = f"performance regression: {words.title(benchmark.id)}"
     return Remark(benchmark.fails, title, text, _file_of(benchmark), 1, _key(benchmark.id))
 

@@ -30,6 +30,8 @@ _NARROWEST = 80
 _NAME_ROOM = 40
 _IDENTICAL_LISTED = 5
 _GUILTY_LISTED = 10
+_CHANGED_LINES = 6
+_CHANGED_PLACES = 3
 _INDENT = 4
 _ORDER = (Outcome.UNCHANGED, Outcome.IMPROVED, Outcome.NOT_COMPARED, Outcome.INCONCLUSIVE, Outcome.REGRESSED)
 _COLORS = {
@@ -102,7 +104,7 @@ def render(verdict: GateVerdict, *, width: int = 100, color: bool = False, unico
     rows = _rows(page, verdict)
     if rows:
         lines += ["", *_table(page, rows)]
-    lines += _legend(page, rows)
+    lines += _legend(page, rows, words.per_iteration(verdict))
     lines += _warnings(page, verdict)
     return [*lines, "", _closing(page, verdict)]
 
@@ -138,9 +140,11 @@ def _closing(page: _Page, verdict: GateVerdict) -> str:
     return page.paint(page.show(words.summary(verdict)), code)
 
 
-def _legend(page: _Page, rows: Sequence[_Row]) -> list[str]:
+def _legend(page: _Page, rows: Sequence[_Row], what: str) -> list[str]:
     columns = list(zip(*(row.texts for row in rows), strict=True))
-    explained = ["times: CPU time per iteration"] if columns and any(columns[1]) else []
+    explained = (
+        [f"base → head: {what}" if "instructions" in what else f"times: {what}"] if columns and any(columns[1]) else []
+    )
     if columns and NOT_SIGNIFICANT in columns[2]:
         explained.append(f"{NOT_SIGNIFICANT} not significant: the 95 % interval contains zero")
     lines = page.fill(explained, "; ", "", "")
@@ -171,7 +175,7 @@ def _rows(page: _Page, verdict: GateVerdict) -> list[_Row]:
 
 
 def _row(page: _Page, verdict: BenchmarkVerdict) -> _Row:
-    comparison = verdict.comparison
+    comparison = verdict.judged
     numbers = ("", "", "")
     if comparison is not None:
         times = words.values(comparison)
@@ -239,5 +243,20 @@ def _function(page: _Page, verdict: BenchmarkVerdict, guilty: FunctionVerdict, i
     why = ", ".join(part for part in (words.explanation(guilty), words.calls(guilty)) if part)
     lines += page.fill(re.split(r" (?=and |but )|(?<=,) ", why), " ", inner, inner)
     lines += page.fill([words.certainty(guilty)], "", inner, inner)
+    lines += _causes(page, guilty, inner)
     grown = words.followers(words.callers(verdict, guilty))
     return [*lines, *page.fill(grown, ", ", f"{inner}its callers grew with it: ", inner + "  ")]
+
+
+def _causes(page: _Page, guilty: FunctionVerdict, indent: str) -> list[str]:
+    """Where the cause most likely is, with a few lines of the difference."""
+    causes = words.causes(guilty, _CHANGED_LINES)
+    if not causes:
+        return []
+    first, *others = causes
+    inner = indent + " " * _INDENT
+    lines = page.prose(first.where, f"{indent}likely cause: ", inner)
+    lines += [inner + page.cut(page.show(line), page.width - len(inner)) for line in first.lines]
+    named = [one.where for one in others[:_CHANGED_PLACES]]
+    more = len(others) - len(named)
+    return [*lines, *page.prose("; ".join([*named, *[f"{more} more"][: more > 0]]), f"{indent}also ", inner)]

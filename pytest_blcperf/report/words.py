@@ -6,12 +6,25 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_blcperf.compare.accept import EXPIRED
-from pytest_blcperf.model.comparison import INSTRUCTIONS, NANOSECONDS, SELF, BenchmarkComparison
-from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, GateVerdict, Outcome
+from pytest_blcperf.model.comparison import CPU, INSTRUCTIONS, NANOSECONDS, SELF, WALL, BenchmarkComparison
+from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.verdict import (
+    CALLED,
+    CALLER,
+    MODULE,
+    OWN,
+    RUN,
+    BenchmarkVerdict,
+    ChangedLines,
+    Evidence,
+    FunctionVerdict,
+    GateVerdict,
+    Outcome,
+)
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report.text import (
     bounds,
@@ -34,7 +47,7 @@ MOST_LAUNCHES = 200
 _NEGLIGIBLE = 0.05
 _CALLERS_NAMED = 6
 _BACKENDS_NAMED = 3
-_EVIDENCE = {Evidence.PROFILE: "profile share"}
+_EVIDENCE = {Evidence.PROFILE: "profile share", Evidence.WALL: "wall time"}
 
 
 def evidence(kind: Evidence) -> str:
@@ -155,16 +168,42 @@ def notes(verdict: GateVerdict) -> list[Note]:
 
 
 def values(comparison: BenchmarkComparison) -> str:
-    """`1.2 ms → 1.3 ms`; a metric in its own unit."""
-    if comparison.metric is None:
-        return f"{time_ns(comparison.base_ns)} → {time_ns(comparison.head_ns)}"
-    unit = clean(comparison.metric.unit, 20)
-    return f"{comparison.base_ns:.4g} → {comparison.head_ns:.4g} {unit}".rstrip()
+    """What is judged, `1.2 ms → 1.3 ms`; a metric in its own unit."""
+    unit = clean(comparison.metric.unit, 20) if comparison.metric else ""
+    return " → ".join(both_values(comparison)) + f" {unit}".rstrip()
+
+
+def both_values(comparison: BenchmarkComparison) -> tuple[str, str]:
+    """What is judged, base and head: a time, a number of instructions, or a metric's value without its unit."""
+    base, head = comparison.costs
+    if comparison.metric is not None:
+        return f"{base:.4g}", f"{head:.4g}"
+    show = instructions if comparison.unit == INSTRUCTIONS else time_ns
+    return show(base), show(head)
+
+
+_JUDGED = {CPU: "CPU time", WALL: "wall time", INSTRUCTIONS: "instructions"}
+
+
+def per_iteration(verdict: GateVerdict) -> str:
+    """What the numbers of benchmarks are: `CPU time per iteration`, or what else is judged."""
+    compared = [one.judged for one in verdict.benchmarks if one.judged is not None and one.judged.metric is None]
+    kinds = [kind for kind in _JUDGED if any(_kind(one) == kind for one in compared)]
+    if kinds == [WALL]:
+        return "wall time per iteration, of functions CPU time"
+    return f"{' or '.join(_JUDGED[kind] for kind in kinds or [CPU])} per iteration"
+
+
+def _kind(comparison: BenchmarkComparison) -> str:
+    """What its numbers are; instructions only where they were counted."""
+    if comparison.unit == INSTRUCTIONS:
+        return INSTRUCTIONS
+    return WALL if comparison.judged == WALL else CPU
 
 
 def headline(verdict: BenchmarkVerdict) -> str:
     """A regression in one sentence: how much slower, how sure, and which function is guilty."""
-    guilty, comparison = verdict.guilty, verdict.comparison
+    guilty, comparison = verdict.guilty, verdict.judged
     worst = f"{_named(guilty[0])} {percent(_change(guilty[0]))}{_and_more(guilty)}" if guilty else ""
     if comparison is None:
         return f"{title(verdict.id)} regressed: {clean(verdict.reason, 300) or worst}"
@@ -186,7 +225,7 @@ def headline(verdict: BenchmarkVerdict) -> str:
 
 def _slower(verdict: BenchmarkVerdict) -> bool:
     """Whether the benchmark as a whole got significantly slower."""
-    ratio = verdict.comparison.ratio if verdict.comparison else None
+    ratio = verdict.judged.ratio if verdict.judged else None
     return ratio is not None and significant(ratio) and ratio.log_ratio > 0
 
 
@@ -205,14 +244,17 @@ def _change(verdict: FunctionVerdict) -> float:
 
 def measured(verdict: BenchmarkVerdict) -> list[str]:
     """A benchmark's numbers in phrases: time, change with interval, launches, p-value, evidence, threshold."""
-    found, comparison = [], verdict.comparison
+    found, comparison = [], verdict.judged
     if comparison is not None:
-        what = "CPU time per iteration" if comparison.metric is None else clean(comparison.metric.name, 80)
+        kind = f"{_JUDGED[_kind(comparison)]} per iteration"
+        what = kind if comparison.metric is None else clean(comparison.metric.name, 80)
         found.append(f"{what} {values(comparison)}")
         found.append(f"{percent(change_of(comparison.shown.log_ratio))} {interval(comparison.shown)}")
         found.append(f"{comparison.launches} launches a side")
-    counted = verdict.instructions
-    if counted is not None:
+    times, counted = verdict.comparison, verdict.instructions
+    if times is not None and comparison is not None and _kind(comparison) != CPU and comparison.metric is None:
+        found.append(f"CPU time {time_ns(times.base_ns)} → {time_ns(times.head_ns)}")
+    if counted is not None and counted is not comparison:
         found.append(f"instructions per iteration {instructions(counted.base_ns)} → {instructions(counted.head_ns)}")
         found.append(f"{counted.ratio.change:+.2%} of them")
     if verdict.p is not None:
@@ -239,18 +281,27 @@ def remarks(verdict: BenchmarkVerdict) -> list[str]:
         found.append(f"does not fail the test: gate is {clean(verdict.gate, 20)}")
     # Also a warning; here because a failing test shows no others, and this is why it fails.
     found += [clean(one.text, 500) for one in verdict.warnings if one.code == EXPIRED]
-    if verdict.comparison is not None and verdict.comparison.io_bound:
-        times = f"{time_ns(verdict.comparison.base_wall_ns)} → {time_ns(verdict.comparison.head_wall_ns)}"
-        found.append(f"I/O-bound: wall time {times}; only its CPU time was judged")
+    times = verdict.comparison
+    if times is not None and times.io_bound and times.judged != WALL:
+        wall = f"{time_ns(times.base_wall_ns)} → {time_ns(times.head_wall_ns)}"
+        judged = "CPU time was" if times.judged == CPU else "instructions were"
+        found.append(f"I/O-bound: wall time {wall}; only its {judged} judged (--blcperf-metric=wall judges it)")
     return found
 
 
 def _changed_elsewhere(verdict: BenchmarkVerdict) -> list[str]:
     """Changed functions to look at when none of the guilty ones was changed itself; at most three."""
-    if verdict.outcome is not Outcome.REGRESSED or any(one.comparison.code_changed for one in verdict.guilty):
+    known = any(one.comparison.code_changed or one.changed_lines for one in verdict.guilty)
+    if verdict.outcome is not Outcome.REGRESSED or (known and not verdict.changed_lines):
         return []
-    listed = [f"{clean(one.name, 80)} ({clean(one.location, 120)})" for one in verdict.changed_code[:3]]
-    more = len(verdict.changed_code) - len(listed)
+    places = {one: f"{clean(one.name, 80)} ({clean(one.location, 120)})" for one in verdict.changed_code}
+    lines: dict[Function, str] = {}
+    for hunk in verdict.changed_lines:
+        lines.setdefault(hunk.function, f"{clean(hunk.function.name, 80)} ({changed_place(hunk)})")
+    # What has lines is likelier than what differs in a docstring alone.
+    every = [*lines.values(), *(text for function, text in places.items() if function not in lines)]
+    listed = every[:3]
+    more = len(every) - len(listed)
     return [*listed, f"{more} more"] if more else listed
 
 
@@ -377,6 +428,48 @@ def _per_call(verdict: FunctionVerdict) -> str:
     return f"{'dearer' if head > base else 'cheaper'} per call: {percent(head / base - 1)}"
 
 
+@dataclass(frozen=True)
+class Cause:
+    """Changed lines in words: `src/x.py:42-47 changed`, and the lines themselves, clean and without common indent."""
+
+    where: str
+    lines: tuple[str, ...]
+
+
+def causes(guilty: FunctionVerdict, lines: int) -> list[Cause]:
+    """The changed lines behind a guilty function, the most likely first; of the first ones `lines` lines in all."""
+    found = []
+    for one in guilty.changed_lines:
+        shown = _dedented(one.text)[:lines]
+        hidden = len(one.text) - len(shown) + one.hidden
+        more = (f"… {hidden} more line{'s'[: hidden != 1]}",) if shown and hidden else ()
+        found.append(Cause(f"{changed_place(one)} changed{_RELATIONS[one.relation](one)}", (*shown, *more)))
+        lines -= len(shown)
+    return found
+
+
+_RELATIONS: dict[str, Callable[[ChangedLines], str]] = {
+    OWN: lambda _: "",
+    CALLED: lambda one: f" in {clean(one.function.name, 80)}, which it calls",
+    CALLER: lambda one: f" in {clean(one.function.name, 80)}, which calls it",
+    MODULE: lambda _: ", outside functions",
+    RUN: lambda one: f" in {clean(one.function.name, 80)}",
+}
+
+
+def changed_place(one: ChangedLines) -> str:
+    """`src/x.py:42-47`; `src/x.py:41` where lines behind it were taken away."""
+    last = f"-{one.last}" if one.last > one.first else ""
+    return f"{clean(one.function.file, 160)}:{one.line}{last}"
+
+
+def _dedented(text: Sequence[str]) -> list[str]:
+    """Lines of a diff without the indent that all of them have."""
+    lines = [clean(line.expandtabs(4).rstrip(), 160) for line in text]
+    indent = min((len(line) - 1 - len(line[1:].lstrip()) for line in lines if line[1:].strip()), default=0)
+    return [line[:1] + line[1 + indent :] for line in lines]
+
+
 def callers(verdict: BenchmarkVerdict, guilty: FunctionVerdict) -> tuple[FunctionVerdict, ...]:
     """The regressed functions whose growth follows, directly or through others, from that of `guilty`."""
     cause = {one.comparison.function: one.follows_from for one in verdict.functions}
@@ -415,7 +508,10 @@ def next_steps(verdict: BenchmarkVerdict, base: str) -> list[tuple[str, str]]:
         file = shlex.quote(clean(guilty.comparison.function.file, 300))
         steps.append(("see what changed in it", f"git diff {commit[0]} -- {file}"))
     name = re.match(r"[\w./-]+", base)
-    command = f"pytest --blcperf --blcperf-baseline={name[0] if name else 'main'} {shlex.quote(clean(verdict.id, 500))}"
+    judged = verdict.comparison.judged if verdict.comparison else CPU
+    metric = "" if judged == CPU else f" --blcperf-metric={judged}"
+    base_name, test = name[0] if name else "main", shlex.quote(clean(verdict.id, 500))
+    command = f"pytest --blcperf --blcperf-baseline={base_name}{metric} {test}"
     steps.append(("measure only this benchmark again", command))
     steps.append(("accept the cost in this benchmark", f"@pytest.mark.blcperf(threshold={_threshold(verdict)})"))
     regressed = [one for one in verdict.functions if one.outcome is Outcome.REGRESSED]
@@ -427,14 +523,14 @@ def next_steps(verdict: BenchmarkVerdict, base: str) -> list[tuple[str, str]]:
 
 def _too_slow(verdict: BenchmarkVerdict) -> bool:
     """Whether the benchmark as a whole is above its threshold, or may be."""
-    ends = bounds(verdict.comparison.ratio) if verdict.comparison else None
+    ends = bounds(verdict.judged.ratio) if verdict.judged else None
     return ends is None or ends[1] > verdict.threshold
 
 
 def _threshold(verdict: BenchmarkVerdict) -> str:
     """The next multiple of 5 % above everything that regressed, upper ends of the intervals, quoted."""
     ratios = [one.comparison.ratio for one in verdict.functions if one.outcome is Outcome.REGRESSED]
-    ratios += [verdict.comparison.ratio] if verdict.comparison else []
+    ratios += [verdict.judged.ratio] if verdict.judged else []
     return _above(max((ends[1] for ratio in ratios if (ends := bounds(ratio))), default=verdict.threshold))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from pytest_blcperf.model.function import KINDS, PYTHON, Function
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import Count, Counts, InstructionCount, Round
+from pytest_blcperf.model.run import Count, Counts, FunctionTimes, InstructionCount, Round
 from pytest_blcperf.store.checked import Fields, MalformedError, bounded, same_length, show, unique
 
 PROFILE_SCHEMA = "blcperf.profile/1"
@@ -130,6 +130,56 @@ def instructions_from_columns(fields: Fields) -> tuple[InstructionCount, ...]:
     same_length(fields.where, *columns)
     unique(columns[0], fields.where)
     return tuple(map(InstructionCount, *columns))
+
+
+def function_times_to_columns(times: Sequence[FunctionTimes]) -> dict[str, Any]:
+    """One table of functions, and of each launch its functions and its columns, round after round."""
+    place: dict[Function, int] = {}
+    launches = [
+        {
+            "launch": int(one.launch),
+            "iterations": int(one.iterations),
+            "functions": [place.setdefault(function, len(place)) for function in one.functions],
+            "calls": one.calls.ravel().tolist(),
+            "total_ns": one.total_ns.ravel().tolist(),
+            "self_ns": one.self_ns.ravel().tolist(),
+        }
+        for one in times
+    ]
+    return {"functions": functions_to_columns(list(place)), "launches": launches}
+
+
+def function_times_from_columns(fields: Fields) -> tuple[FunctionTimes, ...]:
+    """The times again, each launch once. Raises MalformedError."""
+    functions = functions_from_columns(fields.fields("functions"))
+    launches = fields.objects("launches")
+    times = tuple(_function_times(one, functions) for one in launches)
+    unique((one.launch for one in times), fields.where)
+    return times
+
+
+def _function_times(fields: Fields, functions: Sequence[Function]) -> FunctionTimes:
+    indices = fields.integers("functions", 0, len(functions) - 1)
+    unique(indices, fields.where)
+    columns = (
+        fields.integers("calls", 0, COUNT_LIMIT),
+        fields.integers("total_ns", 0, TIME_LIMIT),
+        fields.integers("self_ns", 0, TIME_LIMIT),
+    )
+    same_length(fields.where, *columns)
+    width = len(indices)
+    if not width or len(columns[0]) % width:
+        raise MalformedError(f"{fields.place('calls')}: {len(columns[0])} entries are no rounds of {width} functions")
+    calls, total, own = (np.array(column, dtype=np.int64).reshape(-1, width) for column in columns)
+    iterations = fields.integer("iterations", 1, COUNT_LIMIT)
+    return FunctionTimes(
+        fields.integer("launch", 0, LAUNCH_LIMIT),
+        iterations,
+        tuple(functions[index] for index in indices),
+        calls,
+        total,
+        own,
+    )
 
 
 def profile_to_columns(profile: Profile) -> dict[str, Any]:

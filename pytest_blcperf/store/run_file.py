@@ -28,6 +28,8 @@ from pytest_blcperf.store.columns import (
     LINE_LIMIT,
     counts_from_columns,
     counts_to_columns,
+    function_times_from_columns,
+    function_times_to_columns,
     instructions_from_columns,
     instructions_to_columns,
     profile_from_columns,
@@ -145,6 +147,8 @@ def _benchmark_data(benchmark: Benchmark, profile: str | None, counted: str | No
         "resolution_ns": float(benchmark.resolution_ns),
         "metric": None if benchmark.metric is None else _metric_data(benchmark.metric),
     }
+    if benchmark.function_times:
+        data["function_times"] = function_times_to_columns(benchmark.function_times)
     if benchmark.instructions is not None:
         data["instructions"] = {**instructions_to_columns(benchmark.instructions.counts), "profile": counted}
     return data
@@ -296,6 +300,9 @@ def _benchmark(fields: Fields, get: Callable[[str], Any] | None) -> Benchmark:
         overhead_ns=fields.added_number("overhead_ns", 0, TIME_LIMIT) or 0.0,
         resolution_ns=fields.added_number("resolution_ns", 0, TIME_LIMIT) or 0.0,
         metric=_metric(fields),
+        function_times=(
+            function_times_from_columns(fields.fields("function_times")) if fields.has("function_times") else ()
+        ),
         instructions=_instructions(fields.fields("instructions"), get) if fields.has("instructions") and get else None,
     )
 

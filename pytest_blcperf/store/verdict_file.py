@@ -14,11 +14,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_blcperf.errors import BaselineError
-from pytest_blcperf.model.comparison import BenchmarkComparison, Estimate, FunctionComparison
+from pytest_blcperf.model.comparison import (
+    CPU,
+    INSTRUCTIONS,
+    NANOSECONDS,
+    WALL,
+    BenchmarkComparison,
+    Estimate,
+    FunctionComparison,
+)
 from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.metric import Metric
 from pytest_blcperf.model.verdict import (
+    RELATIONS,
     BenchmarkVerdict,
     CallChange,
+    ChangedLines,
     Evidence,
     Explanation,
     FunctionVerdict,
@@ -35,6 +46,10 @@ BENCHMARK_LIMIT = 20_000
 FUNCTION_LIMIT = 1_000
 """Functions, or changed functions, of one benchmark."""
 WARNING_LIMIT = 1_000
+HUNK_LIMIT = 100
+"""Hunks of changed lines of one function."""
+LINE_LIMIT = 100
+"""Lines shown of one hunk."""
 _WHOLE = 1 << 53
 
 _Word = TypeVar("_Word", Outcome, Evidence)
@@ -108,6 +123,8 @@ def _benchmark(fields: Fields) -> BenchmarkVerdict:
         warnings=_warnings(fields),
         changed_code=tuple(_named(one) for one in _objects(fields, "changed_code", FUNCTION_LIMIT)),
         changed_calls=_changed_calls(fields),
+        instructions=_instructions(identifier, fields),
+        changed_lines=_changed_lines(fields),
     )
     if fields.flag("fails") != verdict.fails:
         raise MalformedError(f"{fields.place('fails')} contradicts the outcome {verdict.outcome.value}")
@@ -120,11 +137,44 @@ def _changed_calls(fields: Fields) -> tuple[CallChange, ...]:
     return tuple(CallChange(_named(one), _number(one, "base"), _number(one, "head")) for one in found)
 
 
-def _comparison(identifier: str, fields: Fields, functions: Sequence[FunctionVerdict]) -> BenchmarkComparison:
+def _instructions(identifier: str, fields: Fields) -> BenchmarkComparison | None:
+    """The benchmark in instructions; the first files of this version have no such member."""
+    if not fields.given("instructions"):
+        return None
+    counted = fields.fields("instructions")
     return BenchmarkComparison(
         id=identifier,
-        base_ns=_number(fields, "base_ns"),
-        head_ns=_number(fields, "head_ns"),
+        base_ns=_number(counted, "base"),
+        head_ns=_number(counted, "head"),
+        ratio=_estimate(counted.fields("ratio")),
+        functions=(),
+        launches=counted.integer("launches", 0, _WHOLE),
+        paired=False,
+        unit=INSTRUCTIONS,
+        judged=INSTRUCTIONS,
+    )
+
+
+def _metric(fields: Fields) -> tuple[Metric, float, float] | None:
+    """What was measured in the place of a time, with its values on both sides."""
+    if not fields.given("metric"):
+        return None
+    found = fields.fields("metric")
+    metric = Metric(found.text("name"), found.text("unit"), found.text("better", "higher|lower"))
+    return metric, _number(found, "base"), _number(found, "head")
+
+
+def _judged(fields: Fields) -> str:
+    """What the gate judged; older files of this version do not say: CPU time."""
+    return fields.text("judged", f"{CPU}|{WALL}|{INSTRUCTIONS}") if fields.has("judged") else CPU
+
+
+def _comparison(identifier: str, fields: Fields, functions: Sequence[FunctionVerdict]) -> BenchmarkComparison:
+    metric = _metric(fields)
+    return BenchmarkComparison(
+        id=identifier,
+        base_ns=metric[1] if metric else _number(fields, "base_ns"),
+        head_ns=metric[2] if metric else _number(fields, "head_ns"),
         ratio=_estimate(fields.fields("ratio")),
         functions=tuple(one.comparison for one in functions),
         launches=fields.integer("launches", 0, _WHOLE),
@@ -133,6 +183,8 @@ def _comparison(identifier: str, fields: Fields, functions: Sequence[FunctionVer
         head_wall_ns=_number(fields, "head_wall_ns"),
         backend=fields.text("backend"),
         warnings=_warnings(fields),
+        metric=metric[0] if metric else None,
+        judged=_judged(fields),
     )
 
 
@@ -148,7 +200,27 @@ def _function(fields: Fields) -> FunctionVerdict:
         if parts is None
         else Explanation(_number(parts, "called_more_ns"), _number(parts, "dearer_per_call_ns")),
         follows_from=None if cause is None else _named(cause),
+        changed_lines=_changed_lines(fields),
     )
+
+
+def _changed_lines(fields: Fields) -> tuple[ChangedLines, ...]:
+    """Hunks that may be the cause; older files of this version have no such member."""
+    found = _objects(fields, "changed_lines", HUNK_LIMIT) if fields.has("changed_lines") else []
+    return tuple(_hunk(one) for one in found)
+
+
+def _hunk(fields: Fields) -> ChangedLines:
+    text, relation = fields.texts("text"), fields.text("relation")
+    if len(text) > LINE_LIMIT:
+        raise MalformedError(f"{fields.place('text')}: more than {LINE_LIMIT} lines")
+    if any(line[:1] not in ("-", "+") for line in text):
+        raise MalformedError(f"{fields.place('text')}: a line without - or + in front")
+    if relation not in RELATIONS:
+        raise MalformedError(f"{fields.place('relation')}: {show(relation)} is not one of the known words")
+    first = fields.integer("first", 0, 1 << 31)
+    last, hidden = fields.integer("last", first - 1, 1 << 31), fields.integer("hidden", 0, 1 << 31)
+    return ChangedLines(_named(fields), first, last, tuple(text), hidden, relation)
 
 
 def _function_comparison(fields: Fields) -> FunctionComparison:
@@ -166,7 +238,9 @@ def _function_comparison(fields: Fields) -> FunctionComparison:
         calls_base=_optional_number(fields, "calls_base"),
         calls_head=_optional_number(fields, "calls_head"),
         counts_exact=fields.flag("counts_exact"),
+        unit=fields.text("unit", f"{NANOSECONDS}|{INSTRUCTIONS}") if fields.has("unit") else NANOSECONDS,
         code_changed=None if fields.get("code_changed") is None else fields.flag("code_changed"),
+        timed=fields.has("timed") and fields.flag("timed"),
     )
 
 

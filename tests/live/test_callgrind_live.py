@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gate_runs import run_pytest, slower, src_repo
+from gate_runs import run_gate, run_pytest, slower, src_repo
 
 from pytest_blcperf.bench.instructions import REPEAT, Counted, collect, valgrind_version
 from pytest_blcperf.capture.callgrind import FOLDER_VARIABLE, Valgrind, command
@@ -132,6 +132,19 @@ def test_the_whole_way_into_a_run_file(tmp_path: Path) -> None:
     assert max(counts) / min(counts) < 1.02
     if NAMES:
         assert {"square", "total"} <= {function.name for function in benchmark.instructions.profile.functions}
+
+
+def test_a_gate_by_instructions(tmp_path: Path) -> None:
+    repo = src_repo(tmp_path / "repo").write({"src/lib/core.py": slower()})
+    run = run_gate(repo, "--blcperf-metric=instructions", "--blcperf-only")
+    found = run.benchmark("test_total")
+    assert (run.code, found["outcome"], found["evidence"]) == (1, "regressed", "exact counts"), run.output
+    assert found["measured"]["judged"] == "instructions"
+    assert found["instructions"]["ratio"]["change"] > 2
+    assert "base → head: instructions per iteration" in run.output
+    # What is guilty is native code where Python functions have no names; the changed lines are known all the same.
+    lines = [*found["changed_lines"], *(one for judged in found["functions"] for one in judged["changed_lines"])]
+    assert ("square", 9, 10) in [(one["name"], one["first"], one["last"]) for one in lines]
 
 
 def test_outside_of_valgrind_and_without_one(monkeypatch: pytest.MonkeyPatch) -> None:

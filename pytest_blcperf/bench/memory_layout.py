@@ -1,0 +1,67 @@
+"""One random memory layout a launch, the same for both of its sides.
+
+Where things lie in memory makes equal code faster or slower by percents, in one process and not in the next. With
+addresses that the kernel draws for each process (ASLR), the two sides of a launch have two layouts: noise that no
+number of rounds averages out. Without, all launches would have the same two, and their difference would be a bias. So
+ASLR is off in workers, and each launch shifts the stack and the heap of both its sides by the same amounts, drawn anew:
+the sides differ only where their code makes them differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import random
+from collections.abc import Iterator, Mapping, MutableMapping
+
+VARIABLE = "BLCPERF_LAYOUT"
+_ADDR_NO_RANDOMIZE = 0x0040000
+"""Of personality(2)."""
+_ASK = 0xFFFFFFFF
+_PAGE = 4096
+_GRAIN = 16_384
+"""What both sides' environments are padded to a multiple of, before the shift: they differ by the length of paths."""
+
+
+def pad(environment: MutableMapping[str, str], arguments: int, seed: int) -> None:
+    """Give an environment a variable that makes the stack begin where it does on the other side of the launch.
+
+    `arguments` are the bytes of the command line, which lie there too.
+    """
+    shift = random.Random(seed).randrange(0, _PAGE, 16)
+    used = arguments + len(VARIABLE) + 2 + _bytes(environment)
+    environment[VARIABLE] = "x" * (-used % _GRAIN + shift)
+
+
+def shift_heap(seed: int) -> object:
+    """What this process must keep: memory that puts all that is allocated from now on elsewhere, by the seed.
+
+    Mappings come one below the other, so some pages move every later one; small blocks fill the pools of small objects
+    to another degree.
+    """
+    draw = random.Random(seed).randrange
+    pages = mmap.mmap(-1, draw(1, 512) * _PAGE)
+    return pages, [bytes(draw(1, 512)) for _ in range(draw(1, 2000))]
+
+
+def _bytes(environment: Mapping[str, str]) -> int:
+    return sum(len(os.fsencode(name)) + len(os.fsencode(value)) + 2 for name, value in environment.items())
+
+
+@contextlib.contextmanager
+def fixed_addresses() -> Iterator[bool]:
+    """Processes that this thread starts inside get the same addresses each time; False where that is not allowed.
+
+    The default seccomp profile of Docker allows it not.
+    """
+    personality = ctypes.CDLL(None).personality
+    personality.argtypes, personality.restype = [ctypes.c_ulong], ctypes.c_int
+    before = personality(_ASK)
+    allowed = before != -1 and personality(before | _ADDR_NO_RANDOMIZE) != -1
+    try:
+        yield allowed
+    finally:
+        if allowed:
+            personality(before)
