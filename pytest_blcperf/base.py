@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_blcperf.bench.repository import Base, Repository
@@ -15,7 +15,7 @@ from pytest_blcperf.store import baselines, run_file
 
 @dataclass(frozen=True)
 class Choice:
-    """The base: a commit to measure in lockstep, or else a run that was measured before."""
+    """The base: a commit to measure in lockstep, or else a run that was measured before; both to screen by the run."""
 
     label: str
     commit: Base | None = None
@@ -23,8 +23,15 @@ class Choice:
     warnings: tuple[Warning, ...] = ()
 
     @property
+    def screens(self) -> bool:
+        """Whether the head is compared with the run first, and in lockstep only where that leaves it open."""
+        return self.commit is not None and self.run is not None
+
+    @property
     def mode(self) -> str:
-        """`lockstep` or `stored`."""
+        """`lockstep`, `stored` or `screen`."""
+        if self.screens:
+            return "screen"
         return "lockstep" if self.commit is not None else "stored"
 
 
@@ -45,6 +52,8 @@ def choose(settings: Settings, root: Path, repository: Repository | None) -> Cho
         if run is None:
             raise baselines.missing(root, name)
         return Choice(run.label, run=run)
+    if settings.mode == "screen":
+        return _screened(name, run, root, repository)
     try:
         return _live(name, run, repository)
     except BlcperfError as error:
@@ -56,6 +65,24 @@ def choose(settings: Settings, root: Path, repository: Repository | None) -> Cho
             raise
         text = f"the base could not be checked out ({error.message}), so the stored run is compared instead"
         return Choice(run.label, run=run, warnings=(Warning("stored-instead", text),))
+
+
+def _screened(name: str, run: Run | None, root: Path, repository: Repository | None) -> Choice:
+    """A stored run to screen by, and the commit that confirms."""
+    if run is None:
+        error = baselines.missing(root, name)
+        raise type(error)(
+            f"--blcperf-mode=screen compares with a stored run first: {error.message}",
+            f"save one on the base with `pytest --blcperf --blcperf-save={name}`, or use --blcperf-mode=lockstep",
+        )
+    try:
+        live = _live(name, run, repository)
+    except BlcperfError as error:
+        raise type(error)(
+            f"--blcperf-mode=screen measures suspects next to the base, but {error.message}",
+            f"{error.hint}; or --blcperf-mode=stored, which never measures the base",
+        ) from None
+    return replace(live, run=run)
 
 
 def _live(name: str, run: Run | None, repository: Repository | None) -> Choice:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_blcperf import base, pyproject
+from pytest_blcperf import base, calibrated, pyproject
 from pytest_blcperf.bench.asv import AsvFolder
 from pytest_blcperf.bench.compat_benchmark import peer_session, publish
 from pytest_blcperf.bench.compat_codspeed import benchmark_marker, is_benchmark, is_service
@@ -23,6 +23,7 @@ from pytest_blcperf.bench.process_state import stop_timer
 from pytest_blcperf.bench.repository import Repository, find
 from pytest_blcperf.bench.service_fixture import ProfilingServiceFixture
 from pytest_blcperf.bench.suite import Item, Suite, worker_options
+from pytest_blcperf.calibrated import REQUEST
 from pytest_blcperf.capture import probe
 from pytest_blcperf.compare.chosen_metric import MISSING
 from pytest_blcperf.errors import BlcperfError, UsageError
@@ -71,6 +72,8 @@ class Controller:
         )
         repository = _repository(config.invocation_params.dir)
         root = repository.root if repository is not None else config.rootpath
+        if config.stash.get(REQUEST, None) is not None:
+            settings = replace(settings, baseline=None, save=None)
         controller = cls(config, settings, root, repository)
         controller._choose_base()
         controller._collect_asv()
@@ -105,10 +108,18 @@ class Controller:
             facts_of(self._settings.base_python)
         try:
             self._choice = base.choose(self._settings, self._root, self._repository)
+            if self._choice is not None:
+                self._calibrate(self._choice)
         except BlcperfError as error:
             if self._settings.on_missing != "warn":
                 raise
             self._lines.append(f"blcperf: {error.message}; {error.hint}")
+
+    def _calibrate(self, choice: base.Choice) -> None:
+        """Take this machine's noise from `blcperf calibrate`, or say why not. Raises BaselineError."""
+        known, warnings = calibrated.fitting(self._root, self._settings)
+        self._settings = replace(self._settings, calibration=known)
+        self._choice = replace(choice, warnings=(*choice.warnings, *warnings))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -271,9 +282,17 @@ class Controller:
         items = tuple(self._items[item.nodeid] for item in session.items if item.nodeid in self._items)
         try:
             with terminate_like_interrupt():
-                self._outcome = Session(self._suite(items), self._settings, self._repository, self._tell).measure(
-                    self._choice
-                )
+                measuring = Session(self._suite(items), self._settings, self._repository, self._tell)
+                request = self._config.stash.get(REQUEST, None)
+                if request is None:
+                    self._outcome = measuring.measure(self._choice)
+                else:
+                    self._outcome = measuring.calibrate(request.launches)
+                    request.found, request.settings, request.root = (
+                        self._outcome.calibration,
+                        self._settings,
+                        self._root,
+                    )
         except BlcperfError as error:
             raise pytest.UsageError(str(error)) from None
         if peer_session(self._config) is not None:
@@ -281,9 +300,11 @@ class Controller:
 
     def _publish(self, items: Sequence[pytest.Item]) -> None:
         """What was measured in workers, to this process's pytest-benchmark: its tables and files show it."""
-        run = self._outcome.run if self._outcome is not None else None
+        outcome = self._outcome
         for item in items:
-            benchmark = run.benchmark(self._items[item.nodeid].id) if run and item.nodeid in self._items else None
+            benchmark = (
+                outcome.benchmark(self._items[item.nodeid].id) if outcome and item.nodeid in self._items else None
+            )
             if benchmark is not None:
                 rounds = [
                     (one.iterations, one.cpu_ns, one.wall_ns) for launch in benchmark.launches for one in launch.rounds
@@ -336,6 +357,8 @@ class Controller:
         try:
             if outcome.base_run is not None and outcome.base_run.benchmarks:
                 baselines.save_run(root, outcome.base_run, settings.keep)
+            if outcome.screened_run is not None and outcome.screened_run is not outcome.run:
+                baselines.save_run(root, outcome.screened_run, settings.keep)
             if outcome.run is not None and outcome.run.benchmarks:
                 kept.append(f"run saved: {_shown(baselines.save_run(root, outcome.run, settings.keep))}")
             if settings.save is not None:
@@ -364,12 +387,13 @@ class Controller:
 
     def _save_baseline(self, outcome: Outcome, name: str) -> str:
         """Save what was measured. Benchmarks that were proven identical were not, and so are not in the file."""
-        count = len(outcome.run.benchmarks) if outcome.run is not None else 0
-        if outcome.run is None or not count:
+        run = outcome.screened_run or outcome.run
+        count = len(run.benchmarks) if run is not None else 0
+        if run is None or not count:
             return (
                 f"baseline {name} not saved: nothing was measured; to measure everything, leave --blcperf-baseline out"
             )
-        path = baselines.save_baseline(self._root, outcome.run, name)
+        path = baselines.save_baseline(self._root, run, name)
         left_out = len(self._items) - count
         note = (
             f", {left_out} of {len(self._items)} benchmarks are not in it: they were not measured"

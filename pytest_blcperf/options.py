@@ -162,9 +162,10 @@ OPTIONS: tuple[Option, ...] = (
         "mode",
         str,
         "auto",
-        "lockstep measures both sides now, their rounds alternated; stored compares with a saved run; "
-        "auto is lockstep whenever the base can be checked out (default: auto)",
-        choices=("auto", "lockstep", "stored"),
+        "lockstep measures both sides now, their rounds alternated; stored compares with a saved run; screen measures "
+        "the head alone and in lockstep only what then looks suspicious against the saved run; auto is lockstep "
+        "whenever the base can be checked out (default: auto)",
+        choices=("auto", "lockstep", "stored", "screen"),
     ),
     Option("save", str, None, "save this run as baseline NAME under .blcperf/baselines", metavar="NAME"),
     Option(

@@ -27,11 +27,16 @@ from pytest_blcperf.bench.worker_process import Side
 from pytest_blcperf.changes import with_changed_lines
 from pytest_blcperf.compare.accept import accept
 from pytest_blcperf.compare.align import match_benchmarks
+from pytest_blcperf.compare.calibrate import noise_of, pooled
 from pytest_blcperf.compare.chosen_metric import gated_by_metric
 from pytest_blcperf.compare.compare import compare_benchmark
+from pytest_blcperf.compare.packages import name_packages
+from pytest_blcperf.compare.screening import without_times
+from pytest_blcperf.model.calibration import CalibrationRecord
 from pytest_blcperf.model.run import LOOK, Benchmark, Run, test_id
 from pytest_blcperf.model.verdict import BenchmarkVerdict, GateVerdict
 from pytest_blcperf.model.warning import Warning
+from pytest_blcperf.screening import changed_since, screen_runs
 from pytest_blcperf.settings import Settings, as_data
 from pytest_blcperf.store import environment
 
@@ -46,7 +51,16 @@ class Outcome:
     """Benchmark id → why it gave nothing on the head."""
     run: Run | None = None
     base_run: Run | None = None
+    screened_run: Run | None = None
+    """The head alone, where it was screened by a stored run before."""
     verdict: GateVerdict | None = None
+    calibration: CalibrationRecord | None = None
+    """What `calibrate` found."""
+
+    def benchmark(self, identifier: str) -> Benchmark | None:
+        """What was measured of the head's benchmark of that id."""
+        found = (run.benchmark(identifier) for run in (self.run, self.screened_run) if run is not None)
+        return next((one for one in found if one is not None), None)
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,9 @@ class Session:
     def measure(self, choice: Choice | None) -> Outcome:
         """Measure the head and, with a base, compare and judge. Leaves no process and no checkout behind."""
         with scratch_folder() as scratch:
-            if choice is not None and choice.commit is not None:
+            if choice is not None and choice.screens:
+                outcome = self._screen(choice, scratch)
+            elif choice is not None and choice.commit is not None:
                 outcome = self._gate_in_lockstep(choice, scratch)
             else:
                 outcome = self._measure_head(choice, scratch)
@@ -73,6 +89,35 @@ class Session:
             base_run = outcome.base_run or (choice.run if choice is not None else None)
             if base_run is not None and outcome.run is not None:
                 outcome.verdict = with_changed_lines(outcome.verdict, base_run, outcome.run, self.repository)
+        return outcome
+
+    def calibrate(self, launches: int) -> Outcome:
+        """Measure what is on disk against itself: whatever differs between the sides is noise."""
+        with scratch_folder() as scratch:
+            head = self._head(scratch)
+            self.tell(f"checking {_count(len(self.suite.items), 'benchmark')} with one call each")
+            (found,) = self._discover([head], self.suite.items, scratch)
+            items = [item for item in self.suite.items if item.id not in found.failures and not item.service]
+            measurement = self._measurement([replace(head, name="base"), head], items, found, scratch)
+            measurement.measure([item.id for item in items], launches, LOOK)
+            outcome = self._outcome(found, measurement)
+            old, new = measurement.benchmarks(0), measurement.benchmarks(1)
+            noises = [
+                noise_of(old[item.id], new[item.id], measurement.seconds_a_launch(item.id))
+                for item in items
+                if item.id in old and item.id in new
+            ]
+            kept = tuple(one for one in noises if one is not None)
+            outcome.calibration = CalibrationRecord(
+                created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                environment=environment.from_facts(facts_of(head.python)),
+                backend=measurement.backend,
+                rate=self.settings.rate,
+                profile_window=self.settings.profile_window,
+                rounds=self.settings.rounds,
+                pooled=pooled(kept),
+                benchmarks=kept,
+            )
         return outcome
 
     def _measure_head(self, choice: Choice | None, scratch: Path) -> Outcome:
@@ -97,6 +142,41 @@ class Session:
             outcome.verdict = self._verdict(
                 choice, [*judged.benchmarks, *failed], [*choice.warnings, *judged.warnings], choice.label
             )
+        return outcome
+
+    def _screen(self, choice: Choice, scratch: Path) -> Outcome:
+        """The head alone against the stored run; then, in lockstep with the base, what that does not clear."""
+        assert choice.run is not None
+        # Two at least: a count of calls is exact when another launch gives the same.
+        fewer = replace(self.settings, launches=max(2, (self.settings.launches + 1) // 2))
+        outcome = replace(self, settings=fewer)._measure_head(None, scratch)
+        assert outcome.run is not None
+        found = screen_runs(
+            choice.run, outcome.run, self.settings, self._settings_by_id(), changed_since(self.repository, choice.run)
+        )
+        left = [item for item in self.suite.items if not found.clears(item.id) and item.id not in outcome.failures]
+        for line in found.told([item.id for item in left], choice.run.label):
+            self.tell(line)
+        outcome.screened_run = outcome.run
+        warnings = [*choice.warnings, *environment.drift(choice.run.environment, outcome.run.environment)]
+        services = {item.id for item in self.suite.items if item.service}
+        failed = [
+            gate.not_compared(id_, why(failure, "head"))
+            for id_, failure in outcome.failures.items()
+            if failure.kind != "unused" or id_ not in services
+        ]
+        if left:
+            inner = scratch / "lockstep"
+            inner.mkdir()
+            session = replace(self, suite=replace(self.suite, items=tuple(left)))
+            confirmed = session._gate_in_lockstep(choice, inner)
+            assert confirmed.verdict is not None
+            outcome.run, outcome.base_run = confirmed.run, confirmed.base_run
+            outcome.reports.update(confirmed.reports)
+            outcome.failures.update(confirmed.failures)
+            failed += found.explained(confirmed.verdict.benchmarks)
+            warnings += confirmed.verdict.warnings
+        outcome.verdict = self._verdict(choice, [*found.cleared, *failed], warnings, choice.label)
         return outcome
 
     def _gate_in_lockstep(self, choice: Choice, scratch: Path) -> Outcome:
@@ -139,7 +219,8 @@ class Session:
         outcome.base_run = replace(base_run, commit=choice.commit.commit, dirty=False)
         warnings += [*choice.warnings, *_different_tests(items, base_found, head_found)]
         warnings += environment.drift(base_run.environment, outcome.run.environment)
-        outcome.verdict = self._verdict(choice, verdicts.values(), warnings, choice.label)
+        named = name_packages(verdicts.values(), base_run.environment, outcome.run.environment)
+        outcome.verdict = self._verdict(choice, named, warnings, choice.label)
         return outcome
 
     def _trials(self, measurement: Measurement) -> list[gate.Trial]:
@@ -204,6 +285,7 @@ class Session:
             benchmarks=_accepted(ordered, self.settings),
             alpha=self.settings.alpha,
             warnings=tuple(dict.fromkeys((*warnings, *missing))),
+            calibration=self.settings.calibration.label,
         )
 
     def _settings_by_id(self) -> dict[str, Settings]:
@@ -226,7 +308,7 @@ def make_run(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=repository.head_commit() if repository else "",
         dirty=repository.dirty() if repository else False,
-        environment=environment.from_facts(facts_of(python)),
+        environment=replace(environment.from_facts(facts_of(python)), backend=backend),
         benchmarks=benchmarks,
         settings={**as_data(settings), "backend": backend, "version": pytest_blcperf.__version__},
         pair=pair,
@@ -247,7 +329,10 @@ def compare_runs(
             trials.append(_trial_again(old, new, chosen))
         else:
             trials.append(gate.stored_trial(old, new, chosen, base.environment, head.environment))
-    verdicts, missing = gated_by_metric(gate.judge(trials, settings.alpha), settings, settings_by_id or {})
+    found = zip(trials, gate.judge(trials, settings.alpha), strict=True)
+    told = (without_times(trial, one) if trial.incomparable else one for trial, one in found)
+    named = name_packages(told, base.environment, head.environment)
+    verdicts, missing = gated_by_metric(named, settings, settings_by_id or {})
     judged = _accepted(verdicts, settings)
     return GateVerdict(
         base=base.label,
@@ -259,6 +344,7 @@ def compare_runs(
             *(gate.not_compared(one.id, "only in the base") for one in matched.only_base),
         ),
         alpha=settings.alpha,
+        calibration=settings.calibration.label,
         warnings=(*base.warnings, *head.warnings, *missing, *environment.drift(base.environment, head.environment)),
     )
 

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pytest_blcperf.errors import UsageError
+from pytest_blcperf.model.calibration import BUILT_IN, Calibration
 from pytest_blcperf.options import BY_NAME, OPTIONS, Option
 
 CPU, WALL, INSTRUCTIONS = COSTS = ("cpu", "wall", "instructions")
@@ -116,6 +117,8 @@ class Settings:
     """Patterns of the functions that are judged; empty means every hot function. From the marker's `functions=`."""
     given: frozenset[str] = field(default_factory=frozenset)
     """Names of the options given as flags: a marker does not override those."""
+    calibration: Calibration = BUILT_IN
+    """What this machine's noise is: from `blcperf calibrate`, where that was measured on such a machine."""
 
     def limits(self, benchmark: str, file: str, name: str) -> Limits:
         """The thresholds of one function; later rules win over earlier ones."""
@@ -289,12 +292,12 @@ def _check_conflicts(settings: Settings) -> None:
             f"--blcperf-launches=0 measures in this process, --blcperf-{asked} in workers under valgrind",
             "drop one of the two",
         )
-    if settings.launches == 0 and settings.baseline and settings.mode == "lockstep":
+    if settings.launches == 0 and settings.baseline and settings.mode in ("lockstep", "screen"):
         raise UsageError(
             "--blcperf-launches=0 measures in this process and cannot gate against --blcperf-baseline in lockstep",
             "drop one of the two",
         )
-    if settings.mode in ("stored", "lockstep") and "mode" in settings.given and not settings.baseline:
+    if settings.mode in ("stored", "lockstep", "screen") and "mode" in settings.given and not settings.baseline:
         raise UsageError(f"--blcperf-mode={settings.mode} needs a baseline", "add --blcperf-baseline=main")
     if settings.mode == "stored" and settings.base_python:
         raise UsageError(
@@ -304,5 +307,7 @@ def _check_conflicts(settings: Settings) -> None:
 
 def as_data(settings: Settings) -> dict[str, Any]:
     """The settings as JSON data, for run files."""
-    skipped = {"given", "rules", "accept", "accept_all", "json", "junit", "markdown", "codequality", "sarif"}
+    skipped = {"given", "rules", "accept", "accept_all", "json", "junit", "markdown", "codequality", "sarif"} | {
+        "calibration"
+    }
     return {item.name: getattr(settings, item.name) for item in fields(settings) if item.name not in skipped}

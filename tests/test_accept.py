@@ -64,6 +64,7 @@ def test_the_day_after_it_fails_and_says_why() -> None:
     verdict = judged(WHOLE, today=date(2030, 2, 1))
     assert verdict.fails
     assert said(verdict) == [("acceptance-expired", "its acceptance ended on 2030-01-31: tables need it")]
+    assert "its acceptance ended on 2030-01-31: tables need it" in terminal.failure_text(verdict, "main", "head")
 
 
 def test_another_benchmark_is_not_accepted() -> None:

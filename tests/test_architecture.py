@@ -16,7 +16,7 @@ BASICS = {"errors", "model"}
 MAY_IMPORT = {
     "errors": set(),
     "options": {"errors"},
-    "settings": {"errors", "options"},
+    "settings": {"errors", "options", "model"},
     "model": {"errors"},
     "window": BASICS,
     "target": {*BASICS, "capture.perf_event", "symbols.elf"},

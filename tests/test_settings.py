@@ -88,6 +88,8 @@ def test_contradictions_are_refused() -> None:
         settings({"launches": "0", "baseline": "main", "mode": "lockstep"})
     with pytest.raises(UsageError, match="needs a baseline"):
         settings({"mode": "stored"})
+    with pytest.raises(UsageError, match="needs a baseline"):
+        settings({"mode": "screen"})
     with pytest.raises(UsageError, match="does not run it"):
         settings({"mode": "stored", "baseline": "main", "base_python": "python3"})
 

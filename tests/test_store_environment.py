@@ -107,3 +107,13 @@ def test_many_changed_packages_are_counted_and_odd_names_survive() -> None:
     [warning] = environment.drift(BASE, head)
     assert warning.text.startswith("packages differ: p000'][\"x 1 added, ")
     assert warning.text.endswith(" and 92 more")
+
+
+def test_another_backend_is_drift_where_both_are_known() -> None:
+    ring, timer = replace(BASE, backend="perf-bytecode"), replace(BASE, backend="timer")
+    (warning,) = environment.drift(ring, timer)
+    assert (warning.code, warning.text) == (
+        "environment-backend",
+        "the profiling backend differs: perf-bytecode → timer",
+    )
+    assert environment.drift(BASE, timer) == () and ring.comparable_times(timer)

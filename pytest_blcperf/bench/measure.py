@@ -145,6 +145,11 @@ class Measurement:
             for one in harvests[side].benchmarks(self._short.get(identifier), self._uncounted.get(identifier))
         }
 
+    def seconds_a_launch(self, identifier: str) -> float:
+        """The mean time of a benchmark's launches so far, sides and its part of start-up included; 0 without any."""
+        done = sum(number for (one, _), number in self._done.items() if one == identifier)
+        return self._spent[identifier] / done if done else 0.0
+
     def _wants(self, identifier: str, launches: int, phase: str) -> bool:
         done = self._done.get((identifier, phase), 0)
         if done >= launches or identifier in self.failures:

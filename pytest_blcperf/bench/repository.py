@@ -152,6 +152,16 @@ class Repository:
         kind = "" if base == commit else "merge base "
         return Base(base, f"{name} ({kind}{base[:9]})", same_as_head=base == head and not self.dirty())
 
+    def commits(self, name: str) -> tuple[str, ...]:
+        """The commits that a revision goes back to, the newest first, at most 10,000.
+
+        `name` may be a branch that only a remote has. Raises UsageError, BaselineError when there is none.
+        """
+        if not name or name.startswith("-") or any(ord(letter) < 32 for letter in name):
+            raise UsageError(f"{name[:80]!r} is not a git revision", "give a branch, a tag or a commit, such as main")
+        listed = self._read("rev-list", "--topo-order", "--max-count=10000", self._find_revision(name))
+        return tuple(listed.decode("ascii", "replace").split())
+
     def differences(self, commit: str) -> tuple[Difference, ...]:
         """Every path that differs between the commit and what is on disk, ignored files excepted, sorted by path.
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pytest_blcperf import __version__
-from pytest_blcperf.cli import baseline, ci, compare, completion, doctor, export, init, record, report, trend
+from pytest_blcperf.cli import baseline, calibrate, ci, compare, completion, doctor, export, init, record, report, trend
 from pytest_blcperf.errors import BlcperfError, ExitCode, UsageError
 from pytest_blcperf.report.text import clean
 
-VERBS = (record, report, compare, baseline, export, init, ci, doctor, completion, trend)
+VERBS = (record, report, compare, baseline, export, init, ci, doctor, completion, trend, calibrate)
 
 BROKEN_PIPE = 141
 """What a shell reports for a program ended by SIGPIPE: the reader of our output went away."""

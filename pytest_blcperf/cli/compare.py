@@ -4,12 +4,16 @@ A is the base, B the head; each is a run file or the name of a stored baseline. 
 compare round by round; any others as stored runs, whose sessions may have drifted apart. Thresholds come from
 [tool.blcperf] in pyproject.toml and from BLCPERF_… variables, as for pytest.
 
+With --history, every saved run is a point in time: where a benchmark or a function changed for good, a line each.
+
 For example:
   blcperf compare main .blcperf/runs/20260101T120000Z-1a2b3c4d5-0f0f0f.blcperf
   blcperf compare base.blcperf head.blcperf --markdown summary.md
   blcperf compare base.blcperf head.blcperf --html comparison.html
   blcperf compare main head.blcperf --threshold 10% --no-fail
   blcperf compare main head.blcperf --json | jq .benchmarks
+  blcperf compare main --history --fail-over 5%
+  blcperf compare --history runs/
   blcperf compare before/ after/ --preset mariadb --fail-over 5%
   blcperf compare perf.data new.blcperf
 """
@@ -17,15 +21,17 @@ For example:
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_blcperf import pyproject
-from pytest_blcperf.cli import common, compare_captures
+from pytest_blcperf.cli import common, compare_captures, compare_history
 from pytest_blcperf.errors import BaselineError, ExitCode
 from pytest_blcperf.options import BY_NAME
 
 if TYPE_CHECKING:
+    from pytest_blcperf.model.run import Run
     from pytest_blcperf.model.verdict import GateVerdict
     from pytest_blcperf.settings import Settings
 
@@ -52,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name in _OPTIONS:
         option = BY_NAME[name]
         parser.add_argument(_flag(name), dest=name, metavar=option.metavar, help=option.help)
+    compare_history.add_options(parser)
     compare_captures.add_options(parser)
 
 
@@ -63,12 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_blcperf.report.write import write_reports
     from pytest_blcperf.session import compare_runs
 
+    if arguments.history is not None:
+        return compare_history.run(arguments)
     captures = compare_captures.sides(arguments.base, arguments.head)
     if captures is not None:
         return compare_captures.run(captures, arguments)
     base, head = common.load(arguments.base), common.load(arguments.head)
     repository = sources.root_of(common.root_folder())
-    verdict = with_changed_lines(compare_runs(base, head, _settings(arguments)), base, head, repository)
+    verdict = with_changed_lines(compare_runs(base, head, _settings(arguments, head)), base, head, repository)
     page = comparison_page(verdict, base, head, repository) if arguments.html else None
     write_reports(verdict, markdown_path=arguments.markdown, html_path=arguments.html, page=page)
     if not arguments.quiet:
@@ -83,14 +92,17 @@ def run(arguments: argparse.Namespace) -> int:
     return ExitCode.REGRESSION if verdict.failed else ExitCode.OK
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _settings(arguments: argparse.Namespace, head: Run) -> Settings:
+    from pytest_blcperf import calibrated
     from pytest_blcperf.settings import resolve
 
     flags = {name: getattr(arguments, name) for name in _OPTIONS}
     for name, text in flags.items():
         if text is not None:  # checked here so that the error names this command's flag, not pytest's
             BY_NAME[name].read(text, _flag(name))
-    return resolve(flags, {}, pyproject.table(common.root_folder()))
+    root = common.root_folder()
+    settings = resolve(flags, {}, pyproject.table(root))
+    return replace(settings, calibration=calibrated.fitting(root, settings, head.environment)[0])
 
 
 def _flag(name: str) -> str:

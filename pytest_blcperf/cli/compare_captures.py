@@ -26,7 +26,9 @@ _TABLES = ("mode", "class", "library", "role", "system call")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that only captures have."""
     captures = parser.add_argument_group("captures (files of blcperf record or of other profilers, folders of them)")
-    captures.add_argument("--fail-over", metavar="SHARE", help="exit code 1 when something grew by more, such as 5%%")
+    captures.add_argument(
+        "--fail-over", metavar="SHARE", help="exit code 1 when something grew by more, such as 5%%; also with --history"
+    )
     captures.add_argument("--preset", metavar="NAME", help="classes and roles of mariadb, mysql, postgresql, or a file")
     captures.add_argument("--top", metavar="N", type=int, default=20, help="functions shown (default: 20)")
 
@@ -49,11 +51,11 @@ def run(both: tuple[Side, Side], arguments: argparse.Namespace) -> int:
 
     if arguments.markdown or arguments.html:
         raise UsageError("--markdown and --html are for runs of benchmarks", "--json has everything of captures")
-    limit = _limit(arguments.fail_over)
+    most = limit(arguments.fail_over)
     comparison = _compared(both, presets.load(arguments.preset))
     if not arguments.quiet:
         _print(comparison, arguments)
-    grown = failures(comparison, limit) if limit is not None and not arguments.no_fail else []
+    grown = failures(comparison, most) if most is not None and not arguments.no_fail else []
     return ExitCode.REGRESSION if grown else ExitCode.OK
 
 
@@ -75,7 +77,8 @@ def _load(name: str) -> Run | Side:
     return tuple(found)
 
 
-def _limit(text: str | None) -> float | None:
+def limit(text: str | None) -> float | None:
+    """The share that `--fail-over` says, None without. Raises UsageError."""
     if text is None:
         return None
     try:

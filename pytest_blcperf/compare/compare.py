@@ -23,6 +23,7 @@ from pytest_blcperf.compare.metrics import metric_times
 from pytest_blcperf.compare.shares import Mask, Tally, tally
 from pytest_blcperf.compare.timed import TimedCost, TimedFunction, timed_functions
 from pytest_blcperf.compare.wall import in_wall, in_wall_share
+from pytest_blcperf.model.calibration import BUILT_IN, Calibration, Noise
 from pytest_blcperf.model.comparison import (
     CPU,
     INSTRUCTIONS,
@@ -152,8 +153,9 @@ def compare_benchmark(
     estimated has an infinite standard error, and a warning says what was missing. In instructions both are what
     `in_instructions` gives, and neither phases nor pairs mean anything.
     """
-    times = _times(base, head, phase, paired, unit)
-    both, warnings = _sides(base, head, times, paired, unit)
+    noise = settings.calibration.noise(head.id)
+    times = _times(base, head, phase, paired, unit, noise=noise)
+    both, warnings = _sides(base, head, times, paired, unit, noise=noise)
     functions: tuple[FunctionComparison, ...] = ()
     if both is not None:
         wanted = tuple(_hot(both, settings, head.id)) if only is None else tuple(_asked(both, only))
@@ -165,7 +167,7 @@ def compare_benchmark(
     judged = _judged(head, settings, unit)
     own = times
     if judged == WALL:
-        own = _times(in_wall(base), in_wall(head), phase, paired, unit)
+        own = _times(in_wall(base), in_wall(head), phase, paired, unit, noise=noise)
         functions = in_wall_share(functions, times)
     return BenchmarkComparison(
         id=head.id,
@@ -193,22 +195,30 @@ def _judged(benchmark: Benchmark, settings: Settings, unit: str) -> str:
 
 
 def sides(
-    base: Benchmark, head: Benchmark, *, phase: str | None, paired: bool, unit: str = NANOSECONDS
+    base: Benchmark,
+    head: Benchmark,
+    *,
+    phase: str | None,
+    paired: bool,
+    unit: str = NANOSECONDS,
+    calibration: Calibration = BUILT_IN,
 ) -> Sides | None:
     """The aligned profiles of one phase (None: all), None where they cannot be compared."""
-    return _sides(base, head, _times(base, head, phase, paired, unit), paired, unit)[0]
+    noise = calibration.noise(head.id)
+    times = _times(base, head, phase, paired, unit, noise=noise)
+    return _sides(base, head, times, paired, unit, noise=noise)[0]
 
 
-def _times(base: Benchmark, head: Benchmark, phase: str | None, paired: bool, unit: str) -> Times:
+def _times(base: Benchmark, head: Benchmark, phase: str | None, paired: bool, unit: str, *, noise: Noise) -> Times:
     if base.metric is not None and head.metric is not None:
         return metric_times(base, head, phase, paired=paired)
     if unit == INSTRUCTIONS:
         return counted_times(base, head)
-    return (paired_times if paired else unpaired_times)(base, head, phase)
+    return paired_times(base, head, phase, noise.least_spread) if paired else unpaired_times(base, head, phase)
 
 
 def _sides(
-    base: Benchmark, head: Benchmark, times: Times, paired: bool, unit: str
+    base: Benchmark, head: Benchmark, times: Times, paired: bool, unit: str, *, noise: Noise
 ) -> tuple[Sides | None, tuple[Warning, ...]]:
     if base.metric is not None or head.metric is not None:
         return None, ()
@@ -234,7 +244,7 @@ def _sides(
     warnings: tuple[Warning, ...] = ()
     if 1 in (int((old.samples > 0).sum()), int((new.samples > 0).sum())) and times.ratio.freedom > 0:
         warnings = (Warning("profile-launches", "samples of one launch only: functions cannot be judged"),)
-    spread = dispersion(old, new, leaf=has_self)
+    spread = dispersion(old, new, leaf=has_self, known=noise.dispersion)
     pairs = tuple(_pairs(base, head, old, new))
     timed: dict[Function, TimedFunction] = {}
     if paired:

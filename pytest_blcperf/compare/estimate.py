@@ -9,8 +9,9 @@ from statistics import median
 
 import numpy as np
 
-from pytest_blcperf.compare.launch_mean import NOTHING, launch_mean
+from pytest_blcperf.compare.launch_mean import LEAST_SPREAD, NOTHING, launch_mean
 from pytest_blcperf.compare.shares import Tally
+from pytest_blcperf.model.calibration import LEAST_DISPERSION
 from pytest_blcperf.model.comparison import Estimate
 from pytest_blcperf.model.profile import Floats
 from pytest_blcperf.model.run import Benchmark, Launch, Round
@@ -18,8 +19,6 @@ from pytest_blcperf.model.warning import Warning
 
 SESSION_DRIFT = 0.20
 """σ_drift: SD of a whole session's time on a shared machine; launch medians drifted by 22–27 % over minutes."""
-LEAST_DISPERSION = 0.4
-"""Lowest dispersion of shares seen against binomial sampling (systematic sampling of a periodic workload: 0.43)."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,10 @@ class Times:
     warnings: tuple[Warning, ...] = ()
 
 
-def paired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times:
+def paired_times(base: Benchmark, head: Benchmark, phase: str | None, least_spread: float = LEAST_SPREAD) -> Times:
     """The lockstep estimate: r, the mean over launches (`launch_mean`) of log(T_head / T_base) of paired rounds.
 
-    Only launches of that phase (None: any) that both sides have count.
+    Only launches of that phase (None: any) that both sides have count. `least_spread` as there.
     """
     old, new = _launches(base, phase), _launches(head, phase)
     pairs = {index: _pairs(old[index], new[index]) for index in sorted(old.keys() & new.keys())}
@@ -52,7 +51,8 @@ def paired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times:
     taken = sum(max(len(old[index].rounds), len(new[index].rounds)) for index in pairs)
     before = [[one for one, _ in pairs[index]] for index in used]
     after = [[two for _, two in pairs[index]] for index in used]
-    return Times(launch_mean(logs), used, used, *_medians(before, after), warnings=_dropped(taken - usable, taken))
+    ratio = launch_mean(logs, least_spread)
+    return Times(ratio, used, used, *_medians(before, after), warnings=_dropped(taken - usable, taken))
 
 
 def unpaired_times(base: Benchmark, head: Benchmark, phase: str | None) -> Times:
@@ -118,7 +118,7 @@ def function_ratio(benchmark: Estimate, share: Estimate) -> Estimate:
     return Estimate(benchmark.log_ratio + share.log_ratio, error, freedom)
 
 
-def dispersion(base: Tally, head: Tally, *, leaf: bool) -> float:
+def dispersion(base: Tally, head: Tally, *, leaf: bool, known: float | None = None) -> float:
     """φ: the variance of sample counts over launches, relative to binomial sampling; the sampling error's lower bound.
 
     Neither extreme fits: systematic sampling of a periodic workload spreads less than binomial counts (0.43 was
@@ -126,7 +126,8 @@ def dispersion(base: Tally, head: Tally, *, leaf: bool) -> float:
     So it is estimated: the median, over both sides and all functions with at least five samples a launch, of
     Σ_l (c_l − n_l π)² / (n_l π (1 − π)) / (K − 1), at least 0.4 × Kish's design effect of the weights. Median, because
     one function whose share truly differs between launches must not widen all others; its own jackknife covers it.
-    With too little data (fewer than ten degrees of freedom in all) it is max(1, the design effect).
+    With too little data (fewer than ten degrees of freedom in all) it is max(1, the design effect). A φ that is `known`
+    from calibration, where the same sampler saw the same workload, takes the place of both when it is given.
     """
     design = max(base.design_effect, head.design_effect, 1.0)
     found: list[float] = []
@@ -135,7 +136,10 @@ def dispersion(base: Tally, head: Tally, *, leaf: bool) -> float:
         values = _dispersions(side.self_samples if leaf else side.total_samples, side.samples)
         found += values
         freedom += len(values) * (int((side.samples > 0).sum()) - 1)
-    return max(LEAST_DISPERSION * design, float(np.median(found))) if freedom >= 10 else design
+    least = LEAST_DISPERSION * design if known is None else known
+    if freedom >= 10:
+        return max(least, float(np.median(found)))
+    return design if known is None else known
 
 
 def _dispersions(counts: Floats, samples: Floats) -> list[float]:

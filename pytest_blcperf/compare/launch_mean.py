@@ -18,13 +18,14 @@ NOTHING = Estimate(0.0, math.inf, 0)
 """The estimate when there is no data: any change is possible."""
 
 
-def launch_mean(launches: Sequence[Floats]) -> Estimate:
+def launch_mean(launches: Sequence[Floats], least_spread: float = LEAST_SPREAD) -> Estimate:
     """The log ratio from those of the rounds of each launch.
 
     A launch's value is the interquartile mean of its rounds: they are neither independent nor clean, so a launch is one
     observation whatever it holds. Over the K launches: the mean trimmed by g = ⌊K/10⌋ values at either end, its SE from
     the winsorized sum of squares, √(SSD_w / (h (h − 1))) with h = K − 2g, and h − 1 degrees of freedom (Tukey and
     McLaughlin 1963; Yuen 1974). SE is infinite for fewer than two launches.
+    `least_spread` is the SD between launches that is reckoned with at least, where calibration knows of one.
     """
     values = np.sort([interquartile_mean(rounds) for rounds in launches if len(rounds)])
     count = len(values)
@@ -37,7 +38,7 @@ def launch_mean(launches: Sequence[Floats]) -> Estimate:
         return Estimate(centre, math.inf, 0)
     winsorized = np.clip(values, values[cut], values[count - cut - 1])
     spread = float(((winsorized - winsorized.mean()) ** 2).sum())
-    variance = max(spread / (kept * (kept - 1)), LEAST_SPREAD**2 / count)
+    variance = max(spread / (kept * (kept - 1)), max(least_spread, LEAST_SPREAD) ** 2 / count)
     return Estimate(centre, math.sqrt(variance), kept - 1)
 
 

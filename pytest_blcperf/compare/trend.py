@@ -15,25 +15,25 @@ from pytest_blcperf.model.trend import ChangePoint, Trend, TrendRun, TrendSeries
 
 ERROR_RATE = 0.05
 """Of the change points shown, at most this part is expected to be none, over all series together."""
-_FURTHER_ALPHA = 0.01
+FURTHER_ALPHA = 0.01
 _FUNCTIONS = 12
 _LEAST_SHARE = 0.02
 
 
-def trend(runs: Sequence[Run]) -> Trend:
-    """The series of every benchmark and of its hottest functions over the runs, oldest first.
+def trend(runs: Sequence[Run], *, ordered: bool = False) -> Trend:
+    """The series of every benchmark and of its hottest functions over the runs: by time, or as they come if `ordered`.
 
     Runs whose times cannot be compared (another machine or interpreter) are other groups; a change is looked for inside
     a group only.
     """
-    ordered = sorted(runs, key=lambda run: run.created)
-    groups = _groups([run.environment for run in ordered])
+    sequence = list(runs) if ordered else sorted(runs, key=lambda run: run.created)
+    groups = _groups([run.environment for run in sequence])
     shown = tuple(
         TrendRun(run.label, run.created, run.commit, group, run.environment.cpu_model or run.environment.machine)
-        for run, group in zip(ordered, groups, strict=True)
+        for run, group in zip(sequence, groups, strict=True)
     )
-    identifiers = dict.fromkeys(benchmark.id for run in reversed(ordered) for benchmark in run.benchmarks)
-    series = [one for identifier in identifiers for one in _of_benchmark(identifier, ordered)]
+    identifiers = dict.fromkeys(benchmark.id for run in reversed(sequence) for benchmark in run.benchmarks)
+    series = [one for identifier in identifiers for one in _of_benchmark(identifier, sequence)]
     return Trend(shown, tuple(_with_changes(series, groups)), ERROR_RATE)
 
 
@@ -107,7 +107,7 @@ def _with_changes(series: Sequence[TrendSeries], groups: Sequence[int]) -> list[
     for (number, part, split), believe in zip(first, believed, strict=True):
         if believe:
             values = [_value(series[number], index) for index in part]
-            splits = further_splits(values, split, _FURTHER_ALPHA)
+            splits = further_splits(values, split, FURTHER_ALPHA)
             found.setdefault(number, []).extend(_changes(values, part, splits))
     return [
         replace(one, changes=tuple(sorted(found.get(number, ()), key=lambda change: change.index)))

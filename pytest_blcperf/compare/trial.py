@@ -167,13 +167,16 @@ class Trial:
     @cached_property
     def evidence_sides(self) -> Sides | None:
         """The aligned profiles of that data."""
-        phase = CONFIRM if self.paired else None
-        return sides(self.base, self.head, phase=phase, paired=self.paired, unit=self.overall.unit)
+        return self._sides(CONFIRM if self.paired else None)
 
     @cached_property
     def overall_sides(self) -> Sides | None:
         """The aligned profiles of all launches."""
-        return sides(self.base, self.head, phase=None, paired=self.paired, unit=self.overall.unit)
+        return self._sides(None)
+
+    def _sides(self, phase: str | None) -> Sides | None:
+        calibration, unit = self.settings.calibration, self.overall.unit
+        return sides(self.base, self.head, phase=phase, paired=self.paired, unit=unit, calibration=calibration)
 
 
 def lockstep_trial(

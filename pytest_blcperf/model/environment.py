@@ -19,6 +19,8 @@ class Environment:
     python: str = ""
     python_build: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
+    backend: str = ""
+    """How profiles were taken, "" where none were; shares of different backends are not compared."""
 
     @property
     def machine_identity(self) -> tuple[str | int, ...]:

@@ -154,6 +154,8 @@ class GateVerdict:
     alpha: float
     seconds: float = 0.0
     warnings: tuple[Warning, ...] = ()
+    calibration: str = ""
+    """Where the noise is from that errors start from: `blcperf calibrate` on such a machine; "": the built-in one."""
 
     def count(self, outcome: Outcome) -> int:
         """Number of benchmarks with that outcome."""

@@ -30,4 +30,5 @@ def environment_rows(environment: Environment) -> list[tuple[str, str]]:
         ("kernel", environment.kernel),
         ("Python", environment.python),
         ("Python build", environment.python_build),
+        ("profiling backend", environment.backend),
     ]

@@ -36,6 +36,7 @@ def as_data(verdict: GateVerdict) -> dict[str, Any]:
         "head": _text(verdict.head),
         "mode": _text(verdict.mode),
         "alpha": _number(verdict.alpha),
+        "calibration": _text(verdict.calibration),
         "seconds": _number(verdict.seconds),
         "failed": bool(verdict.failed),
         "compared": int(verdict.compared),

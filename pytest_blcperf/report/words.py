@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pytest_blcperf.compare.accept import EXPIRED
 from pytest_blcperf.model.comparison import CPU, INSTRUCTIONS, NANOSECONDS, SELF, WALL, BenchmarkComparison
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.verdict import (
@@ -105,14 +106,22 @@ def sides(verdict: GateVerdict) -> str:
 
 def summary(verdict: GateVerdict) -> str:
     """The last line of every report: the counts, and what was compared with what, how."""
-    return f"blcperf: {outcome_line(verdict)}: {sides(verdict)}, {label(verdict.mode)}"
+    return f"blcperf: {outcome_line(verdict)}: {sides(verdict)}, {mode(verdict)}"
+
+
+def mode(verdict: GateVerdict) -> str:
+    """How both sides came together; of a screen also how many benchmarks the stored run cleared."""
+    if verdict.mode != "screen":
+        return label(verdict.mode)
+    cleared = sum(one.evidence is Evidence.STORED for one in verdict.benchmarks)
+    return f"screened: {cleared} cleared by the stored baseline, {verdict.compared - cleared} measured in lockstep"
 
 
 def method(verdict: GateVerdict) -> list[str]:
     """How it was measured, in phrases: mode, launches, backends, error rate, time taken."""
     comparisons = [one.comparison for one in verdict.benchmarks if one.comparison is not None]
     launches = sorted({comparison.launches for comparison in comparisons})
-    phrases = [label(verdict.mode)]
+    phrases = [mode(verdict)]
     if launches:
         number = str(launches[0]) if len(launches) == 1 else f"{launches[0]} to {launches[-1]}"
         phrases.append(f"{number} launch{'es' if launches[-1] != 1 else ''} a side")
@@ -121,6 +130,8 @@ def method(verdict: GateVerdict) -> list[str]:
         named = " and ".join(backends) if len(backends) <= _BACKENDS_NAMED else f"{len(backends)} kinds of"
         phrases.append(f"{named} profiles")
     phrases.append(f"alpha {verdict.alpha:g}")
+    if verdict.calibration:
+        phrases.append(label(verdict.calibration))
     return [*phrases, time_ns(verdict.seconds * 1e9)] if verdict.seconds else phrases
 
 
@@ -254,7 +265,8 @@ def measured(verdict: BenchmarkVerdict) -> list[str]:
 
 def remarks(verdict: BenchmarkVerdict) -> list[str]:
     """What to know about a benchmark beside its numbers: its reason, what the data could have shown, waiting time."""
-    found = [clean(verdict.reason, 500)] if verdict.reason and verdict.outcome is not Outcome.UNCHANGED else []
+    told = verdict.outcome is not Outcome.UNCHANGED or verdict.evidence is Evidence.STORED
+    found = [clean(verdict.reason, 500)] if verdict.reason and told else []
     if verdict.outcome is Outcome.INCONCLUSIVE:
         found += _detectable(verdict)
     if verdict.guilty and not _slower(verdict):
@@ -267,6 +279,8 @@ def remarks(verdict: BenchmarkVerdict) -> list[str]:
         found.append(f"calls per iteration that changed: {', '.join(called)}")
     if verdict.outcome is Outcome.REGRESSED and not verdict.fails:
         found.append(f"does not fail the test: gate is {clean(verdict.gate, 20)}")
+    # Also a warning; here because a failing test shows no others, and this is why it fails.
+    found += [clean(one.text, 500) for one in verdict.warnings if one.code == EXPIRED]
     times = verdict.comparison
     if times is not None and times.io_bound and times.judged != WALL:
         wall = f"{time_ns(times.base_wall_ns)} → {time_ns(times.head_wall_ns)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ _NAMES = {
     "kernel": "the kernel",
     "python": "Python",
     "python_build": "the build of Python",
+    "backend": "the profiling backend",
 }
 _CPUINFO = Path("/proc/cpuinfo")
 _CPUINFO_LIMIT = 1 << 16
@@ -97,6 +99,8 @@ def drift(base: Environment, head: Environment) -> tuple[Warning, ...]:
     """One warning for each thing that differs, packages together in one; empty for equal environments."""
     if base == head:
         return ()
+    if not base.backend or not head.backend:  # a side without profiles, or a run of a release that did not note it
+        base, head = replace(base, backend=""), replace(head, backend="")
     changes = _changes(base, head)
     warnings = [
         Warning("environment-" + field.replace("_", "-"), f"{name} differs: {_arrow(*changes[field,])}")

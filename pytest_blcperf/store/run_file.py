@@ -170,8 +170,8 @@ def _launch_data(launch: Launch) -> dict[str, Any]:
 
 
 def environment_data(environment: Environment) -> dict[str, Any]:
-    """An environment as JSON data."""
-    return {
+    """An environment as JSON data; `backend` only where profiles were taken."""
+    data = {
         "machine": bounded(environment.machine),
         "cpu_model": bounded(environment.cpu_model),
         "cpu_count": int(environment.cpu_count),
@@ -182,6 +182,7 @@ def environment_data(environment: Environment) -> dict[str, Any]:
         "python_build": bounded(environment.python_build),
         "packages": {bounded(name): bounded(version) for name, version in sorted(environment.packages.items())},
     }
+    return {**data, "backend": bounded(environment.backend)} if environment.backend else data
 
 
 def warnings_data(warnings: tuple[Warning, ...]) -> list[dict[str, str]]:
@@ -275,6 +276,7 @@ def environment_from(fields: Fields) -> Environment:
         python=fields.text("python"),
         python_build=fields.text("python_build"),
         packages=fields.text_table("packages", _PACKAGE_LIMIT),
+        backend=fields.text("backend") if fields.has("backend") else "",
     )
 
 

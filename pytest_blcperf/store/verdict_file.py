@@ -86,6 +86,7 @@ def parse(data: bytes) -> GateVerdict:
         alpha=_number(fields, "alpha"),
         seconds=_number(fields, "seconds"),
         warnings=_warnings(fields),
+        calibration=fields.text("calibration") if fields.has("calibration") else "",
     )
     _check_totals(fields, verdict)
     return verdict
