@@ -73,7 +73,7 @@ def test_functions_by_identity_then_by_fingerprint() -> None:
 
 def test_unknown_or_common_fingerprints_match_nothing() -> None:
     base = [Function("a.py", "f"), Function("a.py", "g", 1, "1"), Function("a.py", "h", 2, "1")]
-    head = [Function("b.py", "f"), Function("b.py", "g", 1, "1")]
+    head = [Function("b.py", "e"), Function("b.py", "i", 1, "1")]
     assert match_functions(base, head).pairs == ()
 
 
@@ -92,3 +92,25 @@ def test_one_identity_is_merged_with_all_its_code() -> None:
     (merged,) = merge([first, second, first])
     assert (merged.line, merged.fingerprint) == (4, "x+y")
     assert merge([merged, second])[0].fingerprint == "x+y"
+
+
+def test_an_edited_function_is_found_in_another_file_or_a_renamed_class() -> None:
+    base = [
+        Function("a.py", "Parser.feed", 1, "x"),
+        Function("a.py", "Old.add", 9, "y"),
+        Function("a.py", "Old.run", 2),
+    ]
+    head = [
+        Function("b.py", "Parser.feed", 1, "z"),
+        Function("a.py", "_New.add", 9, "w"),
+        Function("c.py", "New.run", 2),
+    ]
+    match = match_functions(base, head)
+    assert [(old.name, new.location) for old, new in match.pairs] == [("Parser.feed", "b.py:1"), ("Old.add", "a.py:9")]
+    assert [one.name for one in match.only_head] == ["New.run"]
+
+
+def test_lambdas_and_names_that_are_there_twice_are_not_matched_by_name() -> None:
+    base = [Function("a.py", "f.<locals>.<lambda>", 1, "x"), Function("a.py", "A.run"), Function("a.py", "B.run")]
+    head = [Function("b.py", "f.<locals>.<lambda>", 1, "y"), Function("a.py", "C.run")]
+    assert match_functions(base, head).pairs == ()

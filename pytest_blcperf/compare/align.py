@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
-from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.function import PYTHON, Function
 from pytest_blcperf.model.run import Benchmark, Run
 from pytest_blcperf.model.warning import Warning
 
@@ -46,11 +46,15 @@ def match_benchmarks(base: Run, head: Run) -> BenchmarkMatch:
 def match_functions(base: Iterable[Function], head: Iterable[Function]) -> FunctionMatch:
     """Functions by identity; what is left (moved, renamed) by equal fingerprint where that is unique on both sides.
 
-    Functions that are named after their address are the same ones only when their code is: another build moves them.
+    Then, edited as well, by qualified name (moved to another file), and by file and last name (of a renamed class or
+    outer function); again where unique. Functions that are named after their address are the same ones only when their
+    code is: another build moves them.
     """
     pairs, left_base, left_head = _pair(merge(base), merge(head), _identity)
-    moved, left_base, left_head = _pair(left_base, left_head, lambda function: function.fingerprint or None)
-    return FunctionMatch(tuple(pairs + moved), tuple(left_base), tuple(left_head))
+    for key in (_fingerprint, _qualified_name, _last_name):
+        moved, left_base, left_head = _pair(left_base, left_head, key)
+        pairs += moved
+    return FunctionMatch(tuple(pairs), tuple(left_base), tuple(left_head))
 
 
 def merge(functions: Iterable[Function]) -> tuple[Function, ...]:
@@ -88,6 +92,21 @@ def _unique(items: Sequence[Item], key: Callable[[Item], Hashable | None]) -> di
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return {value: group[0] for value, group in groups.items() if value is not None and len(group) == 1}
+
+
+def _fingerprint(function: Function) -> Hashable | None:
+    return function.fingerprint or None
+
+
+def _qualified_name(function: Function) -> Hashable | None:
+    """The name of a Python function that somebody named: no lambda, no comprehension."""
+    named = function.kind == PYTHON and "<" not in function.name.rpartition(".")[2] and function.name[:3] != "+0x"
+    return function.name if named else None
+
+
+def _last_name(function: Function) -> Hashable | None:
+    within, _, last = function.name.rpartition(".")
+    return (function.file, last) if within and _qualified_name(function) else None
 
 
 def _parameters(benchmark: Benchmark) -> str:
