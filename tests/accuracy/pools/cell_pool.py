@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from accuracy.pools import pool_file
 
-from pytest_blcperf.compare.compare import sides
+from pytest_blcperf.compare.compare import compare_benchmark, sides
+from pytest_blcperf.compare.suspects import needs_profile, open_hypotheses, suspects
+from pytest_blcperf.compare.trial import tests
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Floats, Ints, Profile
 from pytest_blcperf.model.run import LOOK, Benchmark, Launch
@@ -163,14 +165,17 @@ class CellPool:
         )
 
 
-def suspects_in(records: Iterable[Mapping[str, Any]], settings: Settings) -> list[tuple[Function, Function]]:
-    """The functions that the product would time after these looks, as base and head know them; none where it times none."""
-    try:
-        from pytest_blcperf.compare.suspects import suspects
-    except ImportError:
-        return []
+def suspects_in(
+    records: Iterable[Mapping[str, Any]], settings: Settings
+) -> tuple[list[tuple[Function, Function]], bool]:
+    """The functions that the product would time after these looks, and whether it would go on taking profiles."""
     pool = CellPool("", records)
     used = [Used(launch, LOOK) for launches in pool.launches.values() for launch in launches]
     base, head = (pool.benchmark(side, "suspects", used) for side in (0, 1))
     both = sides(base, head, phase=LOOK, paired=True)
-    return [] if both is None else list(suspects(both, settings, head.id))
+    if both is None:
+        return [], True
+    timed = suspects(both, settings, head.id)
+    compared = compare_benchmark(base, head, settings, phase=LOOK, paired=True)
+    still_open = open_hypotheses(tests(compared, settings))
+    return list(timed), needs_profile(still_open, timed, both)

@@ -32,15 +32,16 @@ from accuracy.pools.workloads import WORKLOADS, variants
 
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import CONFIRM, LOOK
+from pytest_blcperf.sequential import PROFILED_LAUNCHES
 from pytest_blcperf.settings import Settings
 
 KINDS = {"look": LOOK, "focused": LOOK, "confirm": CONFIRM}
 """The kinds of launches a session makes, and their phases: first looks have a profile; later ones, *focused*, time the
 suspects of the first; confirming ones do so too, and profile longer."""
-SAME_CYCLE = ("look", "focused", "look", "focused", "confirm")
-OTHER_CYCLE = ("look", "focused", "confirm", "confirm", "confirm", "confirm")
-FIRST_LOOKS = 6
-"""Launches from which the suspects of a cell follow, as in a session's first look."""
+SAME_CYCLE = ("focused", "focused", "look", "focused", "focused", "confirm")
+OTHER_CYCLE = ("look", "focused", "focused", "confirm", "confirm", "confirm")
+FIRST_LOOKS = PROFILED_LAUNCHES
+"""Launches from which the suspects of a cell follow, as in a session."""
 
 
 def main() -> None:
@@ -93,14 +94,18 @@ def kind_of(index: int, same: bool) -> str:
     return cycle[(index - FIRST_LOOKS) % len(cycle)]
 
 
-def suspects_of(name: str, pool: Path, settings: Settings) -> Suspects:
-    """The functions that the product would time after a first look at this cell; found once, then kept with the pool."""
+def suspects_of(name: str, pool: Path, settings: Settings) -> tuple[Suspects, bool]:
+    """The functions that the product would time in this cell after its first launches, and whether it would still
+    profile; found once, then kept with the pool.
+    """
     file = pool / "suspects" / f"{name}.json"
     if not file.exists():
         launches = [one for one in pool_file.records(pool / (name + pool_file.SUFFIX)) if one.get("kind") == "look"]
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps([[astuple(one) for one in both] for both in suspects_in(launches, settings)]))
-    return [(Function(*base), Function(*head)) for base, head in json.loads(file.read_text())]
+        timed, profile = suspects_in(launches[:FIRST_LOOKS], settings)
+        file.write_text(json.dumps({"timed": [[astuple(one) for one in both] for both in timed], "profile": profile}))
+    kept = json.loads(file.read_text())
+    return [(Function(*base), Function(*head)) for base, head in kept["timed"]], kept["profile"]
 
 
 class Gatherer:
@@ -139,8 +144,9 @@ class Gatherer:
             bench = self._benches[cell.name]
             start = time.monotonic()
             kind = kind_of(index, cell.variant.name == "same")
-            suspects = () if kind == "look" else suspects_of(cell.name, self._pool, bench.settings)
-            record = bench.launch(index, KINDS[kind], generator.randrange(2**32), iterations, suspects)
+            suspects, profile = ((), True) if kind == "look" else suspects_of(cell.name, self._pool, bench.settings)
+            seed = generator.randrange(2**32)
+            record = bench.launch(index, KINDS[kind], seed, iterations, suspects, profile=profile)
             pool_file.append(file, {"kind": kind, "timed": len(suspects), **record})
             self._known[cell.name] = index + 1, record["iterations"]
             self._seconds.setdefault(cell.name, []).append(time.monotonic() - start)

@@ -70,17 +70,23 @@ class Bench:
         return self.measurement.items[0].settings
 
     def launch(
-        self, index: int, phase: str, seed: int, iterations: int | None, suspects: Suspects = ()
+        self,
+        index: int,
+        phase: str,
+        seed: int,
+        iterations: int | None,
+        suspects: Suspects = (),
+        *,
+        profile: bool = True,
     ) -> dict[str, Any]:
         """Measure one launch; gives its record. `iterations` a round are those of the cell's first launch.
 
-        `suspects` are functions to time exactly, beside the profile. Raises RuntimeError when a side gave nothing.
+        `suspects` are functions to time exactly, `profile` says whether there is a profile too. Raises RuntimeError when a side gave nothing.
         """
         one = replace(self.measurement, failures={}, reports={}, launches=index)
         (item,) = one.items
         one._random = random.Random(seed)
-        if suspects:
-            one.focus(item.id, suspects, True)  # type: ignore[attr-defined]
+        one.focus(item.id, suspects, profile)
         _PROFILED.clear()
         if iterations is not None:
             one._iterations[item.id] = iterations
