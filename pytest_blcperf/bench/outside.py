@@ -28,7 +28,7 @@ from pytest_blcperf.bench.python_samples import (
     inside,
     summed,
 )
-from pytest_blcperf.capture.backends import BYTECODE, TRAMPOLINE
+from pytest_blcperf.capture.backends import BYTECODE, SELF_TIME, TRAMPOLINE
 from pytest_blcperf.capture.recorder import Recorder
 from pytest_blcperf.capture.recording_plan import RecordingPlan
 from pytest_blcperf.capture.spy import Spy
@@ -274,7 +274,7 @@ def finished(running: Instrument, side: Requester, backend: str, rate: int, wind
     return {
         **profile_columns(seen, dict(zip(indices, described, strict=True)), str(said["target"])),
         "backend": backend,
-        "self_time": True,
+        "self_time": backend in SELF_TIME,
         "lost": health.lost + health.broken,
         "throttled": health.throttled,
         "warnings": [*said["warnings"], *warnings(seen, said, backend, 10**9 // rate)],

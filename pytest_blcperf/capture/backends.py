@@ -17,6 +17,9 @@ TIMER = "timer"
 CALLGRIND = "callgrind"
 """valgrind counts instructions in place of time; only where it is asked for."""
 
+SELF_TIME = (BYTECODE, TRAMPOLINE)
+"""Those whose leaf is the function that was running. The others tell inclusive time: their self time was 3 to 11
+percentage points off, on a busy machine (docs/sampling.md)."""
 OUTSIDE = (BYTECODE, TRAMPOLINE, SAMPLING, PY_SPY)
 """Those that look at the measured process from another one."""
 INSIDE = (PERF_SIGNAL, TIMER)
