@@ -17,6 +17,7 @@ from pytest_blcperf.capture.perf_attach import Target
 from pytest_blcperf.capture.perf_data import PerfData
 from pytest_blcperf.capture.recorder import Recorder
 from pytest_blcperf.capture.recording_plan import RecordingPlan
+from pytest_blcperf.capture.syscall_trace import SyscallTrace, open_where_permitted
 from pytest_blcperf.errors import TargetError, UsageError
 from pytest_blcperf.model.capture import Capture
 from pytest_blcperf.store import environment
@@ -55,6 +56,10 @@ class Order:
     token: str = ""
     control: str | None = None
     preset: str = ""
+    syscalls: str = "auto"
+    """How system calls are counted: `auto` (in stretches, where that is permitted), `trace` (all, or an error),
+    `symbols` (not: time by the kernel's functions).
+    """
 
 
 @dataclass(frozen=True)
@@ -216,16 +221,20 @@ class _Session:
 
     def _window(self) -> Captured:
         order = self._order
-        with Recorder(order.target, order.plan) as recorder:
+        with Recorder(order.target, order.plan) as recorder, ExitStack() as traced:
+            trace = self._trace(traced)
             before = activity(_pids(order.target))
             stacks = LiveStacks(os.uname().machine, self._objects, self._resolver)
             start = recorder.enable()
+            if isinstance(trace, SyscallTrace):
+                trace.start()
             self._schedule.reopen(self._clock())
             if self._control is not None:
                 self._control.acknowledge()
             self._get_ready()
             ended = self._drain(recorder, stacks)
             after = activity(_pids(order.target))
+            syscalls = trace.stop() if isinstance(trace, SyscallTrace) else None
             end = recorder.stop()
             self._take(recorder, stacks)
             # To the nanosecond what was asked for: the loop sees the end a little late.
@@ -234,7 +243,18 @@ class _Session:
                 end = min(end, start + round(length * 1e9))
             recording = recorder.finish((start, end))
             capture = stacks.build(recording, backend=BACKEND, target=order.description)
-            return Captured(self._described(capture, recorder.plan, after - before), ended)
+            capture = replace(capture, syscalls=syscalls)
+            return Captured(self._described(capture, recorder.plan, after - before, trace), ended)
+
+    def _trace(self, resources: ExitStack) -> SyscallTrace | str:
+        """A trace of system calls, else why there is none."""
+        order = self._order
+        if order.syscalls == "symbols":
+            return "not asked for"
+        trace = SyscallTrace(order.target, 0) if order.syscalls == "trace" else open_where_permitted(order.target)
+        if isinstance(trace, SyscallTrace):
+            resources.callback(trace.close)
+        return trace
 
     def _drain(self, recorder: Recorder, stacks: LiveStacks) -> str:
         """Until the window is over; why it is."""
@@ -270,7 +290,9 @@ class _Session:
         for batch in recorder.take():
             stacks.add(batch, *recorder.so_far)
 
-    def _described(self, capture: Capture, plan: RecordingPlan, counted: Activity) -> Capture:
+    def _described(
+        self, capture: Capture, plan: RecordingPlan, counted: Activity, trace: SyscallTrace | str
+    ) -> Capture:
         order = self._order
         settings: dict[str, Any] = {
             "timed": True,
@@ -279,6 +301,7 @@ class _Session:
             "rate": plan.rate,
             "stack_bytes": plan.stack_bytes,
             "preset": order.preset,
+            "syscalls": "raw tracepoints" if isinstance(trace, SyscallTrace) else f"kernel entry symbols: {trace}",
         }
         if order.trigger:
             settings |= {"trigger": self._fired, "condition": order.trigger}

@@ -14,6 +14,7 @@ from pytest_blcperf.detect import rules
 from pytest_blcperf.detect.analysis import Analysis, analyse
 from pytest_blcperf.model.capture import Capture, CaptureHealth
 from pytest_blcperf.model.recording import RecordingHealth
+from pytest_blcperf.model.syscalls import SyscallCount, Syscalls
 from pytest_blcperf.model.warning import Warning
 from pytest_blcperf.report import capture_json, capture_text
 from pytest_blcperf.report.text import cells
@@ -79,3 +80,24 @@ def test_the_data_follows_the_published_schema() -> None:
 def test_an_empty_capture_says_so() -> None:
     lines = capture_text.render(analysed(capture_of()))
     assert "0 samples" in lines[0]
+
+
+def test_traced_system_calls_have_counts_and_say_what_they_rest_on() -> None:
+    counts = (SyscallCount(7, 202, "futex", 500, 900_000_000), SyscallCount(8, 202, "futex", 500, 100_000_000))
+    capture = replace(convoy(), syscalls=Syscalls(counts, traced_ns=10**9, window_ns=2 * 10**9, lost=5))
+    text = "\n".join(capture_text.render(analysed(capture)))
+    assert "by raw tracepoints" in text
+    assert "Traced in 50.0 % of the window" in " ".join(text.split())
+    assert "5 records lost" in text
+    (row,) = [line.split() for line in text.splitlines() if line.endswith(" futex") and "ms" in line]
+    assert row[:2] == ["2,000", "1,000"]
+    data = capture_json.as_data(analysed(capture))
+    jsonschema.validate(data, json.loads(SCHEMA.read_text()))
+    assert data["syscalls"]["calls"] == [{"name": "futex", "calls": 2000.0, "time_ns": 2e9}]
+
+
+def test_untraced_system_calls_say_why() -> None:
+    capture = replace(convoy(), settings={"syscalls": "kernel entry symbols: tracefs is not mounted"})
+    text = "\n".join(capture_text.render(analysed(capture)))
+    assert "system calls by kernel entry symbols: tracefs is not mounted (time only, no counts)" in text
+    assert capture_json.as_data(analysed(capture))["syscalls"] is None

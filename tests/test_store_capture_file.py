@@ -20,6 +20,7 @@ from report_samples import patient
 
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.capture import Capture
+from pytest_blcperf.model.syscalls import SyscallCount, Syscalls
 from pytest_blcperf.store import archive, capture_file
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "schemas" / "blcperf.capture-1.json"
@@ -188,3 +189,30 @@ def test_damaged_members_are_refused_or_read_as_something_sound(data: st.DataObj
         assert len(capture.stack_offsets) >= 1
         assert all(0 <= stack < len(capture.stack_offsets) - 1 for stack in capture.stack.tolist())
         assert all(0 <= index < len(capture.functions) for index in capture.stack_functions.tolist())
+
+
+TRACED = Syscalls((SyscallCount(10, 202, "futex", 3, 700), SyscallCount(-1, 0, "read", 0, 5)), 900, 1_000, lost=2)
+
+
+def test_counts_of_system_calls_come_back(tmp_path: Path) -> None:
+    kept = replace(sample_captures()[0], syscalls=TRACED)
+    capture_file.write([kept], tmp_path / "traced.blcperf")
+    (found,) = capture_file.read(tmp_path / "traced.blcperf")
+    assert found.syscalls == TRACED
+    head = json.loads(capture_file.encode([kept])[capture_file.HEAD])
+    jsonschema.validate(head, json.loads(SCHEMA.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("calls", [-1, 0]), ("calls", [1]), ("name", [1, 2]), ("traced_ns", 1_001), ("process", [10**12, 1])],
+)
+def test_counts_that_lie_are_refused(tmp_path: Path, column: str, value: object) -> None:
+    members = capture_file.encode([replace(sample_captures()[0], syscalls=TRACED)])
+    head = json.loads(members[capture_file.HEAD])
+    head["captures"][0]["syscalls"][column] = value
+    path = tmp_path / "bad.blcperf"
+    with path.open("w+b") as file:
+        archive.write(file, {**members, capture_file.HEAD: json.dumps(head).encode()})
+    with pytest.raises(BaselineError, match="syscalls"):
+        capture_file.read(path)

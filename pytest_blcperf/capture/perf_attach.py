@@ -139,6 +139,17 @@ def attach(events: Events, target: Processes, new_threads: Iterator[set[int]]) -
     return True
 
 
+def inherited_threads(rings: Rings) -> Iterator[set[int]]:
+    """The threads that have begun, as the rings tell, since this was asked before."""
+    while True:
+        found = set()
+        for ring in rings.rings:
+            for record in abi.walk(ring.drain()):
+                if record.type == abi.RECORD_FORK and len(record.body) >= 12:
+                    found.add(int.from_bytes(record.body[8:12], "little"))
+        yield found
+
+
 def _threads(target: Processes) -> list[int]:
     roots = [one.pid for one in target.processes if processes.is_running(one)]
     pids = processes.with_descendants(roots) if target.children else roots

@@ -47,9 +47,7 @@ def sampling(
     flags |= 0 if plan.frame_pointers else abi.FLAG_EXCLUDE_CALLCHAIN_USER
     if tracking:
         flags |= _TRACKING | (abi.FLAG_BUILD_ID if features.build_id else 0)
-    if inheritance.threads or inheritance.processes:
-        flags |= abi.FLAG_INHERIT
-        flags |= abi.FLAG_INHERIT_THREAD if features.inherit_thread and not inheritance.processes else 0
+    flags |= inheritance_flags(inheritance, features)
     period, by_rate = interval(event, plan)
     return abi.Attributes(
         type=event.type,
@@ -65,6 +63,14 @@ def sampling(
         sample_stack_user=plan.stack_bytes,
         clockid=time.CLOCK_MONOTONIC,
     )
+
+
+def inheritance_flags(inheritance: Inheritance, features: Features) -> int:
+    """The flags that let new threads, or new processes too, have the event."""
+    if not (inheritance.threads or inheritance.processes):
+        return 0
+    to_threads_only = features.inherit_thread and not inheritance.processes
+    return abi.FLAG_INHERIT | (abi.FLAG_INHERIT_THREAD if to_threads_only else 0)
 
 
 def sample_type(plan: RecordingPlan) -> int:

@@ -29,6 +29,7 @@ from pytest_blcperf.capture.perf_attach import (
     allowed_plan,
     attach,
     attributes_for,
+    inherited_threads,
     many_descriptors,
 )
 from pytest_blcperf.capture.perf_attributes import REGISTER_MASKS, features, interval, sample_type
@@ -127,23 +128,12 @@ class Recorder:
         )
 
     def _attach(self, target: Processes) -> None:
-        assert self._events is not None
-        if not attach(self._events, target, self._inherited()):
+        assert self._events is not None and self._rings is not None
+        if not attach(self._events, target, inherited_threads(self._rings)):
             self.warnings.append(
                 ("threads-missed", "threads began faster than they could be attached to: some are not recorded")
             )
         self._events.disable()
-
-    def _inherited(self) -> Iterator[set[int]]:
-        """The threads that have begun, as the rings tell, since this was asked before."""
-        assert self._rings is not None
-        while True:
-            found = set()
-            for ring in self._rings.rings:
-                for record in abi.walk(ring.drain()):
-                    if record.type == abi.RECORD_FORK and len(record.body) >= 12:
-                        found.add(int.from_bytes(record.body[8:12], "little"))
-            yield found
 
     def _attach_to_cpus(self) -> None:
         assert self._events is not None

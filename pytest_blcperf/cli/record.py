@@ -101,6 +101,13 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--rate", metavar="N", type=int, help="samples a second and CPU, up to 4000 (default: 1000)")
     how.add_argument("--event", metavar="NAME", default="cpu-clock", help="cpu-clock, task-clock, cycles, a tracepoint")
     how.add_argument("--mode", choices=sorted(_MODES), default="both", help="user, kernel, or both (default)")
+    how.add_argument(
+        "--syscalls",
+        choices=("auto", "trace", "symbols"),
+        default="auto",
+        help="count system calls: by tracepoints in stretches where permitted (auto, the default), by tracepoints all "
+        "the time (trace: slows down what calls often), or only their time by kernel entry symbols",
+    )
     how.add_argument("--stack-bytes", metavar="N", type=int, help="stack copied with a sample (default: 16384)")
 
 
@@ -254,6 +261,7 @@ def _order(arguments: argparse.Namespace, rules: Rules, command: subprocess.Pope
         token=os.environ.get(TOKEN_VARIABLE, ""),
         control=arguments.control,
         preset=arguments.preset or "",
+        syscalls=arguments.syscalls,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_blcperf.detect import breakdown
-from pytest_blcperf.detect.breakdown import Part
+from pytest_blcperf.detect.breakdown import Part, SyscallRow, traced_syscalls
 from pytest_blcperf.detect.rules import Rules
 from pytest_blcperf.detect.run_patterns import findings
 from pytest_blcperf.detect.view import View
@@ -50,6 +50,8 @@ class Analysis:
     hot: tuple[Hot, ...]
     tables: dict[str, tuple[Part, ...]]
     findings: tuple[Finding, ...]
+    syscalls: tuple[SyscallRow, ...] = ()
+    """Counts and times of system calls, empty where they were not traced."""
 
 
 def analyse(capture: Capture, rules: Rules, preset: str = "") -> Analysis:
@@ -64,6 +66,7 @@ def analyse(capture: Capture, rules: Rules, preset: str = "") -> Analysis:
         hot=hot_functions(view, rules),
         tables={title: parts for title, parts in tables.items() if parts},
         findings=findings(view, rules),
+        syscalls=traced_syscalls(capture.syscalls) if capture.syscalls is not None else (),
     )
 
 

@@ -17,6 +17,7 @@ from pytest_blcperf.model.recording import (
     MODE_KERNEL,
     MODE_USER,
 )
+from pytest_blcperf.model.syscalls import Syscalls
 
 _MODES = {
     MODE_USER: "user",
@@ -82,7 +83,7 @@ def by_class(view: View, rules: Rules) -> tuple[Part, ...]:
 def by_syscall(view: View) -> tuple[Part, ...]:
     """System calls by the time inside them, by the kernel's entry functions on the stack; empty without kernel samples.
 
-    How often they were called is not known from samples.
+    How often they were called is not known from samples: see `traced_syscalls`.
     """
     functions = view.capture.functions
     called = np.array([bool(_SYSCALL.match(function.name)) for function in functions], bool)
@@ -96,6 +97,25 @@ def by_syscall(view: View) -> tuple[Part, ...]:
     )
     names = [_SYSCALL.sub(r"\1", function.name) for function in functions]
     return tuple(part for part in _parts(names, times, view) if part.time > 0)
+
+
+@dataclass(frozen=True)
+class SyscallRow:
+    """A system call in the window: how often, and for how long by the wall clock (ns), waiting included."""
+
+    name: str
+    calls: float
+    time_ns: float
+
+
+def traced_syscalls(syscalls: Syscalls) -> tuple[SyscallRow, ...]:
+    """All processes together, scaled to the whole window, most time first."""
+    sums: dict[str, tuple[float, float]] = {}
+    for one in syscalls.counts:
+        calls, time = sums.get(one.name, (0.0, 0.0))
+        sums[one.name] = (calls + one.calls * syscalls.scale, time + one.time_ns * syscalls.scale)
+    rows = [SyscallRow(name, calls, time) for name, (calls, time) in sums.items()]
+    return tuple(sorted(rows, key=lambda row: (-row.time_ns, -row.calls, row.name)))
 
 
 def _by_function(view: View, names: Sequence[str]) -> tuple[Part, ...]:

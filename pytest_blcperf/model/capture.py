@@ -13,6 +13,7 @@ from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.recording import RecordingHealth
+from pytest_blcperf.model.syscalls import Syscalls
 from pytest_blcperf.model.warning import Warning
 
 Ints = npt.NDArray[np.int64]
@@ -88,6 +89,8 @@ class Capture:
     counters: Mapping[str, float] = field(default_factory=dict)
     health: CaptureHealth = field(default_factory=CaptureHealth)
     warnings: tuple[Warning, ...] = ()
+    syscalls: Syscalls | None = None
+    """Counts and times of system calls, where they were traced; `settings["syscalls"]` says what was done."""
 
     def __len__(self) -> int:
         return len(self.time)

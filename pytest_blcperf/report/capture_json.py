@@ -45,7 +45,20 @@ def as_data(analysis: Analysis, top: int = 100) -> dict[str, Any]:
             title: [{"name": part.name, "time": part.time, "share": part.share} for part in parts]
             for title, parts in analysis.tables.items()
         },
+        "syscalls": _syscalls(analysis),
         "warnings": [{"code": warning.code, "text": warning.text} for warning in capture.warnings],
+    }
+
+
+def _syscalls(analysis: Analysis) -> dict[str, Any] | None:
+    traced = analysis.capture.syscalls
+    if traced is None:
+        return None
+    return {
+        "traced_ns": traced.traced_ns,
+        "window_ns": traced.window_ns,
+        "lost": traced.lost,
+        "calls": [{"name": one.name, "calls": one.calls, "time_ns": one.time_ns} for one in analysis.syscalls],
     }
 
 

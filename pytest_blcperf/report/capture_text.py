@@ -6,13 +6,15 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from pytest_blcperf.detect.analysis import Analysis, Hot
-from pytest_blcperf.detect.breakdown import Part
+from pytest_blcperf.detect.breakdown import Part, SyscallRow
 from pytest_blcperf.model.capture import Capture
 from pytest_blcperf.model.finding import Certainty, Finding
-from pytest_blcperf.report.text import aligned, cells, clean, cut_middle, quantity
+from pytest_blcperf.model.syscalls import Syscalls
+from pytest_blcperf.report.text import aligned, cells, clean, cut_middle, quantity, time_ns
 
 _BAR = 24
 _PARTS = 8
+_CALLS = 12
 _NAME_LIMIT = 500
 _WIDE = 90
 _NUMBERS, _PLACE, _CLASS = 18, 20, 22
@@ -33,7 +35,39 @@ def render(analysis: Analysis, *, width: int = 100, top: int = 20, unicode: bool
     for title, parts in analysis.tables.items():
         if len(parts) > 1 or title in _ALWAYS:
             lines += ["", *_table(title, parts, width, unicode)]
+    if analysis.capture.syscalls is not None:
+        lines += ["", *_traced(analysis.capture.syscalls, analysis.syscalls, width)]
+    elif "system call" in analysis.tables:
+        lines += _untraced(analysis.capture, width)
     return lines
+
+
+def _traced(traced: Syscalls, rows: Sequence[SyscallRow], width: int) -> Iterator[str]:
+    """The table of counts; what it rests on stands above it."""
+    share = traced.traced_ns / traced.window_ns if traced.window_ns else 0.0
+    text = "system calls by raw tracepoints; their time is that of the clock, waiting included"
+    if traced.traced_ns < traced.window_ns:
+        text += (
+            f". Traced in {_percent(share)} of the window and scaled up; of a program that does little else, at least"
+        )
+    if traced.lost:
+        text += f"; {traced.lost:,} records lost"
+    yield from _wrapped(text, width)
+    seconds = traced.window_ns / 1e9 or 1.0
+    shown = [["calls", "calls/s", "time", "a call", "system call"]]
+    for one in rows[:_CALLS]:
+        mean = time_ns(one.time_ns / one.calls) if one.calls else "n/a"
+        name = cut_middle(clean(one.name, _NAME_LIMIT), 40)
+        shown.append([quantity(one.calls), quantity(one.calls / seconds), time_ns(one.time_ns), mean, name])
+    yield from aligned(shown, right=frozenset({0, 1, 2, 3}))
+    if len(rows) > _CALLS:
+        yield f"  … and {len(rows) - _CALLS:,} more system calls: --json"
+
+
+def _untraced(capture: Capture, width: int) -> Iterator[str]:
+    method = capture.settings.get("syscalls")
+    if isinstance(method, str):
+        yield from _wrapped(f"system calls by {clean(method, _NAME_LIMIT)} (time only, no counts)", width)
 
 
 def _head(capture: Capture) -> Iterator[str]:

@@ -20,6 +20,7 @@ from pytest_blcperf import __version__
 from pytest_blcperf.errors import BaselineError
 from pytest_blcperf.model.capture import Capture, CaptureHealth, ObjectFile, Thread
 from pytest_blcperf.model.recording import MODE_GUEST_USER, RecordingHealth
+from pytest_blcperf.model.syscalls import SyscallCount, Syscalls
 from pytest_blcperf.store import archive, run_file
 from pytest_blcperf.store.atomic import replacing
 from pytest_blcperf.store.checked import Fields, MalformedError, bounded, loads, same_length, show
@@ -39,6 +40,7 @@ _TIME_LIMIT = 10**17
 _COUNT_LIMIT = 10**12
 _WEIGHT_LIMIT = 10**17
 _SUM_LIMIT = 2.0**62
+_SYSCALL_LIMIT = 100_000
 _ID_LIMIT = 2**32
 
 Ints = npt.NDArray[np.int64]
@@ -152,6 +154,21 @@ def _head(capture: Capture, columns: Mapping[str, Any]) -> dict[str, Any]:
             "frames": int(capture.health.frames),
         },
         "warnings": run_file.warnings_data(capture.warnings),
+        **({} if capture.syscalls is None else {"syscalls": _syscalls_data(capture.syscalls)}),
+    }
+
+
+def _syscalls_data(syscalls: Syscalls) -> dict[str, Any]:
+    counts = syscalls.counts[:_SYSCALL_LIMIT]
+    return {
+        "traced_ns": syscalls.traced_ns,
+        "window_ns": syscalls.window_ns,
+        "lost": syscalls.lost,
+        "process": [one.process for one in counts],
+        "number": [one.number for one in counts],
+        "name": [bounded(one.name) for one in counts],
+        "calls": [one.calls for one in counts],
+        "time_ns": [one.time_ns for one in counts],
     }
 
 
@@ -210,6 +227,27 @@ def _capture(fields: Fields, get: Callable[[str], bytes], number: int) -> Captur
         counters=fields.number_table("counters", 1_000),
         health=_health(fields.fields("health")),
         warnings=run_file.warnings_from(fields),
+        syscalls=_syscalls(fields.fields("syscalls")) if fields.given("syscalls") else None,
+    )
+
+
+def _syscalls(fields: Fields) -> Syscalls:
+    columns = (
+        fields.integers("process", -1, _ID_LIMIT),
+        fields.integers("number", 0, _ID_LIMIT),
+        fields.texts("name"),
+        fields.integers("calls", 0, _COUNT_LIMIT),
+        fields.integers("time_ns", 0, _TIME_LIMIT),
+    )
+    same_length(fields.where, *columns)
+    if len(columns[0]) > _SYSCALL_LIMIT:
+        raise MalformedError(f"{fields.where}: more than {_SYSCALL_LIMIT:,} rows")
+    window = fields.integer("window_ns", 0, _TIME_LIMIT)
+    return Syscalls(
+        tuple(map(SyscallCount, *columns)),
+        traced_ns=fields.integer("traced_ns", 0, window),
+        window_ns=window,
+        lost=fields.integer("lost", 0, _COUNT_LIMIT),
     )
 
 

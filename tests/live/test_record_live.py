@@ -282,3 +282,62 @@ def test_a_block_on_nobody_is_an_error() -> None:
         pass
     with pytest.raises(UsageError):
         profiled()
+
+
+def traced(folder: Path, *arguments: str) -> dict[str, Any]:
+    """The analysis of a recording made where tracefs is mounted, which nothing else on the machine sees."""
+    if not ROOT or shutil.which("unshare") is None:
+        pytest.skip("mounting tracefs takes root and unshare")
+    mounted = 'mount -t tracefs nodev /sys/kernel/tracing || exit 99; exec "$@"'
+    command = [sys.executable, "-m", "pytest_blcperf", "record", "--json", *arguments]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mounted, "sh", *command],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    if done.returncode == 99:
+        pytest.skip(f"tracefs cannot be mounted here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout[done.stdout.index("[\n") :])
+    assert isinstance(found, dict)
+    return found
+
+
+CALLS = """
+import os, threading, time
+def call():
+    for _ in range(400):
+        os.getppid()
+    time.sleep(0.2)
+threads = [threading.Thread(target=call) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+@pytest.mark.parametrize("how", ["auto", "trace"])
+def test_system_calls_are_counted_by_tracepoints(tmp_path: Path, how: str) -> None:
+    data = traced(tmp_path, "--syscalls", how, "--", sys.executable, "-c", CALLS)
+    assert data["settings"]["syscalls"] == "raw tracepoints"
+    calls = {one["name"]: one for one in data["syscalls"]["calls"]}
+    if how == "trace":
+        assert data["syscalls"]["lost"] == 0
+        assert calls["getppid"]["calls"] == 1200
+        # The three sleeps are waited for inside the call.
+        sleeping = sum(
+            one["time_ns"] for name, one in calls.items() if name in ("clock_nanosleep", "select", "pselect6")
+        )
+        assert sleeping >= 0.55e9
+    else:
+        assert calls["getppid"]["calls"] > 0
+
+
+def test_a_storm_is_traced_in_stretches(programs: Path, tmp_path: Path) -> None:
+    data = traced(tmp_path, "--duration", "1.5s", "--", str(programs / "calling"), "6")
+    assert data["syscalls"]["traced_ns"] < 0.9 * data["syscalls"]["window_ns"]
+    assert data["syscalls"]["calls"][0]["name"] == "getppid"
+
+
+def test_system_calls_by_symbols_say_why(tmp_path: Path) -> None:
+    data = analysis("--syscalls", "symbols", "--", sys.executable, "-c", "pass", folder=tmp_path)
+    assert data["settings"]["syscalls"] == "kernel entry symbols: not asked for"
+    assert data["syscalls"] is None
