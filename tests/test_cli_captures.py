@@ -59,7 +59,7 @@ def test_captures_of_other_profilers_are_compared_too(tmp_path: Path, capsys: py
     [
         (["{run}", "{capture}"], 2, "a run of benchmarks and a capture cannot be compared"),
         (["{capture}", "{capture}", "--fail-over", "much"], 2, "--fail-over much"),
-        (["{capture}", "{capture}", "--markdown", "x.md"], 2, "are for runs of benchmarks"),
+        (["{capture}", "{capture}", "--markdown", "x.md"], 2, "is for runs of benchmarks"),
         (["{folder}", "{capture}"], 6, "0 captures in this folder"),
         (["{capture}", "{broken}"], 6, "not a readable profile"),
     ],

@@ -18,6 +18,7 @@ from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.capture import Capture
 from pytest_blcperf.model.capture_comparison import CaptureComparison
 from pytest_blcperf.report import capture_comparison as report
+from pytest_blcperf.report import html_capture_comparison
 
 SCHEMA = Path(__file__).parents[1] / "docs/schemas/blcperf.capture-comparison-1.json"
 
@@ -133,3 +134,20 @@ def test_it_is_shown_and_follows_its_schema() -> None:
     assert not any(line.startswith("sort") for line in lines)
     data = json.loads(json.dumps(report.as_data(comparison), allow_nan=False))
     jsonschema.validate(data, json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def test_the_page_holds_everything_and_its_graph_has_both_sides() -> None:
+    base, head = [server()] * 4, [server(parse=450)] * 4
+    text = html_capture_comparison.render(compared(base, head), base, head)
+    assert "unsafe" not in text
+    assert "1 function dearer, 0 cheaper" in text
+    graph = json.loads(text.split('id="graph">')[1].split("</script>")[0])
+    assert graph["total_base"] == pytest.approx(0.9e9)
+    assert graph["total_head"] == pytest.approx(1.05e9)
+    assert sum(graph["base"]) == pytest.approx(graph["total_base"])
+
+
+def test_one_capture_a_side_leaves_the_page_in_doubt() -> None:
+    text = html_capture_comparison.render(compared([server()], [server(parse=450)]), [server()], [server(parse=450)])
+    assert '<header class="banner doubtful">' in text
+    assert "they do not know how much" in text

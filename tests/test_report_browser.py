@@ -15,15 +15,21 @@ import report_pages
 import report_samples
 import trend_pages
 from browser import Browser, browser
+from capture_samples import Sampled, capture_of
 
+from pytest_blcperf.compare.captures import compare_captures
 from pytest_blcperf.compare.trend import trend
+from pytest_blcperf.detect import rules
+from pytest_blcperf.detect.analysis import breakdowns
+from pytest_blcperf.detect.view import View
 from pytest_blcperf.model.capture import Capture, profile_of
 from pytest_blcperf.model.finding import Evidence
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.hottest import hottest
-from pytest_blcperf.report import html_comparison, html_run, html_trend
+from pytest_blcperf.report import html_capture_comparison, html_comparison, html_run, html_trend
 from pytest_blcperf.report.comparison_page import ComparisonPage
 from pytest_blcperf.report.run_page import RunPage
+from pytest_blcperf.store.environment import drift
 
 ASSETS = Path(html_comparison.__file__).parent / "assets"
 
@@ -505,6 +511,87 @@ def test_hostile_names_are_inert_on_the_trend_page(window: Browser, tmp_path: Pa
     page.write_text(html_trend.render(hostile), encoding="utf-8")
     window.open(page)
     assert_inert(window, 900_000)
+
+
+# ---- the comparison page of captures
+
+
+def server(parse: int, sort: int, extra: str = "") -> Capture:
+    samples = [
+        Sampled("parse;handle;main", parse, thread="worker-1"),
+        Sampled("sort;handle;main", sort, thread="worker-2"),
+        Sampled("[vfs_read];[__x64_sys_read];read@libc.so.6;main", 100),
+        *(Sampled(f"helper_{number};main", 20) for number in range(15)),
+    ]
+    capture = capture_of(*samples, *([Sampled(f"{extra};handle;main", 120)] if extra else []))
+    return replace(capture, environment=replace(report_pages.MACHINE, kernel="6.2.0" if extra else "6.1.0"))
+
+
+def captures_page(folder: Path) -> Path:
+    """Three captures a side: parse is dearer, check is new, sort is the same, the kernel was replaced."""
+    base = [server(parse, 500) for parse in (300, 304, 297)]
+    head = [server(parse, 500, extra="check") for parse in (450, 455, 447)]
+    return written(folder, base, head)
+
+
+def written(folder: Path, base: list[Capture], head: list[Capture]) -> Path:
+    known = rules.load(None)
+    tables = {
+        title: lambda one, title=title: {part.name: part.time for part in breakdowns(View(one), known).get(title, ())}
+        for title in ("mode", "role", "system call")
+    }
+    comparison = compare_captures(base, head, tables, drift(base[0].environment, head[0].environment))
+    page = folder / "captures.html"
+    page.write_text(html_capture_comparison.render(comparison, base, head), encoding="utf-8")
+    return page
+
+
+def test_a_comparison_of_captures_says_what_changed_and_how_sure_that_is(window: Browser, tmp_path: Path) -> None:
+    window.size(1280, 900)
+    window.open(captures_page(tmp_path))
+    assert window.text("h1").startswith("2 functions dearer, 0 cheaper; total +")
+    assert "1 new, 0 gone" in window.text(".facts")
+    assert [one.text for one in window.all("tr.regressed[data-function] button.expand")] == ["parse", "check"]
+    assert "new" in window.text("tr[data-function='program::check']")
+    headings = [one.text for one in window.all("section.card h2")]
+    assert headings[-4:] == ["By mode", "By role", "By system call", "Environment"]
+    assert "6.2.0" in window.text("tr.differs")
+    assert "~" in window.text("tr[data-function='program::helper_0'] .change")
+
+
+def test_functions_of_captures_are_pointed_out_in_their_flame_graph(window: Browser, tmp_path: Path) -> None:
+    window.open(captures_page(tmp_path))
+    window.wait(panel("graph.painted"))
+    window.one("tr[data-function='program::parse'] button.expand").click()
+    assert window.run(panel("found.textContent")).startswith("1 function")
+    assert "function=program%3A%3Aparse" in window.driver.current_url
+    fill = dict(
+        window.run(f"((model) => model.functions.name.map((name, func) => [name, model.fill(func)]))({panel('model')})")
+    )
+    assert (fill["parse"], fill["check"], fill["sort"]) == ("regressed", "regressed", "unsure")
+    tip = window.run(panel("model.tip(arguments[0], [3e8, 4e8], [3e8, 4e8], [1e9, 1e9]).join()"), 0)
+    assert "a second" in tip
+    hidden = "[...document.querySelectorAll('.quiet-row')].filter((one) => one.offsetParent).length"
+    assert window.run(hidden) == 0
+    window.one(".all-rows").click()
+    assert window.run(hidden) > 0
+
+
+def test_hostile_names_are_inert_on_the_comparison_page_of_captures(window: Browser, tmp_path: Path) -> None:
+    base = server(300, 500)
+    functions = tuple(
+        replace(one, name=HOSTILE[place % 7] + str(place), file=HOSTILE[place % 5])
+        for place, one in enumerate(base.functions)
+    )
+    threads = tuple(
+        replace(one, name=HOSTILE[place], process_name=HOSTILE[0]) for place, one in enumerate(base.threads)
+    )
+    hostile = replace(base, functions=functions, threads=threads, target=HOSTILE[1], backend=HOSTILE[4])
+    hostile = replace(hostile, environment=replace(base.environment, kernel=HOSTILE[0], packages={HOSTILE[1]: "1"}))
+    window.open(written(tmp_path, [base], [hostile]))
+    window.wait(panel("graph.painted"))
+    window.one("button.expand").click()
+    assert_inert(window)
 
 
 # ---- hostile names

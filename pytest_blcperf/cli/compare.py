@@ -15,6 +15,7 @@ For example:
   blcperf compare main --history --fail-over 5%
   blcperf compare --history runs/
   blcperf compare before/ after/ --preset mariadb --fail-over 5%
+  blcperf compare before/ after/ --html comparison.html
   blcperf compare perf.data new.blcperf
 """
 

@@ -49,10 +49,14 @@ def run(both: tuple[Side, Side], arguments: argparse.Namespace) -> int:
     from pytest_blcperf.compare.captures import failures
     from pytest_blcperf.detect import rules as presets
 
-    if arguments.markdown or arguments.html:
-        raise UsageError("--markdown and --html are for runs of benchmarks", "--json has everything of captures")
+    if arguments.markdown:
+        raise UsageError("--markdown is for runs of benchmarks", "--html and --json have everything of captures")
     most = limit(arguments.fail_over)
     comparison = _compared(both, presets.load(arguments.preset))
+    if arguments.html:
+        from pytest_blcperf.report import html_capture_comparison
+
+        common.write_report(arguments.html, html_capture_comparison.render(comparison, *both).encode())
     if not arguments.quiet:
         _print(comparison, arguments)
     grown = failures(comparison, most) if most is not None and not arguments.no_fail else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +98,37 @@ class Capture:
     def stack_of(self, stack: int) -> tuple[int, ...]:
         """The functions of a stack, leaf first."""
         return tuple(self.stack_functions[self.stack_offsets[stack] : self.stack_offsets[stack + 1]].tolist())
+
+
+def profile_of_all(captures: Sequence[Capture]) -> Profile:
+    """Several captures as one profile, each counted for its part of a second (or of the whole, where it has no length),
+    so that the total is the mean rate times their number.
+    """
+    index: dict[Function, int] = {}
+    stacks: dict[tuple[int, ...], int] = {}
+    weight: list[float] = []
+    samples: list[int] = []
+    for capture in captures:
+        one = profile_of(capture)
+        places = [index.setdefault(function, len(index)) for function in capture.functions]
+        scale = 1e9 / (capture.duration_ns or one.total_weight or 1.0)
+        for stack, time, number in zip(one.stacks, one.weight.tolist(), one.samples.tolist(), strict=True):
+            place = stacks.setdefault(tuple(places[function] for function in stack), len(stacks))
+            if place == len(weight):
+                weight.append(0.0)
+                samples.append(0)
+            weight[place] += time * scale
+            samples[place] += number
+    return Profile(
+        functions=tuple(index),
+        stacks=tuple(stacks),
+        launch=np.zeros(len(stacks), np.int64),
+        stack=np.arange(len(stacks), dtype=np.int64),
+        weight=np.array(weight, np.float64),
+        samples=np.array(samples, np.int64),
+        backend=captures[0].backend,
+        self_time=all(one.self_time for one in captures),
+    )
 
 
 def profile_of(capture: Capture, chosen: npt.NDArray[np.bool_] | None = None) -> Profile:

@@ -11,6 +11,11 @@ from pytest_blcperf.model.capture_comparison import CaptureComparison, Delta
 from pytest_blcperf.report.text import NOT_SIGNIFICANT, aligned, clean, cut_middle
 
 SCHEMA = "blcperf.capture-comparison/1"
+METHOD_BETWEEN = "95 % intervals over captures."
+METHOD_WITHIN = (
+    "Intervals of counting samples in one capture a side: they do not know how much two captures of the same thing "
+    "differ; give folders of several (blcperf record --output-dir DIR --repeat 5) to find out."
+)
 _NAME_LIMIT = 500
 _TABLE_ROWS = 8
 
@@ -34,13 +39,9 @@ def render(comparison: CaptureComparison, *, width: int = 100, top: int = 20) ->
 
 
 def _notes(comparison: CaptureComparison) -> Iterator[str]:
+    yield METHOD_BETWEEN if comparison.between else METHOD_WITHIN
     if comparison.between:
-        yield "95 % intervals over captures; ~ not significant at 5 % over the rows of a table"
-    else:
-        yield (
-            "intervals of counting samples in one capture a side: they do not know how much two captures of the same "
-            "thing differ; give folders of several (blcperf record --output-dir DIR --repeat 5) to find out"
-        )
+        yield "~ not significant at 5 % over the rows of a table"
     for warning in comparison.warnings:
         yield f"warning: {clean(warning.text, _NAME_LIMIT)} [{clean(warning.code, 60)}]"
 
@@ -52,11 +53,12 @@ def _table(title: str, rows: Sequence[Delta], unit: str, width: int) -> list[str
         change = f"{100 * row.change:+.1f} %" if row.significant else NOT_SIGNIFICANT
         name = cut_middle(clean(row.name, _NAME_LIMIT), room)
         interval = f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
-        cells.append([name, _rate(row.base), _rate(row.head), change, interval, row.state])
+        cells.append([name, rate(row.base), rate(row.head), change, interval, row.state])
     return aligned(cells, right=frozenset({1, 2, 3}))
 
 
-def _rate(value: float) -> str:
+def rate(value: float) -> str:
+    """CPUs, or a part of the whole; `-` for nothing."""
     return "-" if not value else f"{value:.3f}"
 
 

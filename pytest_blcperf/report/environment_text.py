@@ -32,3 +32,21 @@ def environment_rows(environment: Environment) -> list[tuple[str, str]]:
         ("Python build", environment.python_build),
         ("profiling backend", environment.backend),
     ]
+
+
+def compared_environments(base: Environment, head: Environment) -> list[tuple[str, str, str, bool]]:
+    """(what, base, head, whether they differ), where either is known; packages only where they differ. Nothing when a
+    side's environment is not known.
+    """
+    if Environment() in (base, head):
+        return []
+    rows = [
+        (what, before, after)
+        for (what, before), (_, after) in zip(environment_rows(base), environment_rows(head), strict=True)
+        if before or after
+    ]
+    for package in sorted({*base.packages, *head.packages}):
+        before, after = base.packages.get(package, "absent"), head.packages.get(package, "absent")
+        if before != after:
+            rows.append((package, before, after))
+    return [(clean(what, 400), clean(one, 400), clean(two, 400), one != two) for what, one, two in rows]

@@ -17,14 +17,14 @@ from pytest_blcperf.model.run import CONFIRM, Benchmark, Launch
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, GateVerdict, Outcome
 from pytest_blcperf.report import words
 from pytest_blcperf.report.comparison_page import ComparedBenchmark, ComparisonPage, FunctionSource, SourceLine
-from pytest_blcperf.report.environment_text import environment_rows, machine
+from pytest_blcperf.report.environment_text import compared_environments, machine
 from pytest_blcperf.report.html import name_text, page
 from pytest_blcperf.report.stack_difference import difference_data
 from pytest_blcperf.report.svg import Scale, axis_ends, interval_bar, launch_dots, two_sides
 from pytest_blcperf.report.text import delta, interval, percent, share, time_ns
 
 _ORDER = (Outcome.REGRESSED, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARED, Outcome.IMPROVED, Outcome.UNCHANGED)
-_SCRIPTS = ("stack_tree.js", "flame_graph.js", "flame_panel.js", "comparison.js")
+_SCRIPTS = ("stack_tree.js", "flame_graph.js", "flame_panel.js", "differential.js", "comparison.js")
 _NODE_LIMIT = 1_500_000
 """Nodes of all flame graphs of a page together, about 5 MB; what comes later in the table goes without."""
 _LINE_LIMIT = 400
@@ -50,7 +50,7 @@ def render(compared: ComparisonPage) -> str:
         "sections": [
             _section(number, one, verdict, scale, f"graph-{number}" in graphs) for number, one in enumerate(ordered)
         ],
-        "environments": _environments(compared),
+        "environments": compared_environments(compared.base_environment, compared.head_environment),
         "summary": words.summary(verdict),
     }
     title = f"{words.counts(verdict)} · blcperf comparison"
@@ -113,23 +113,6 @@ def _facts(compared: ComparisonPage) -> list[tuple[str, str]]:
     if environment != Environment():
         facts.append(("Where", machine(environment)))
     return [*facts, ("When", name_text(compared.created))] if compared.created else facts
-
-
-def _environments(compared: ComparisonPage) -> list[tuple[str, str, str, bool]]:
-    """(what, base, head, whether they differ), where either is known; packages only where they differ."""
-    base, head = compared.base_environment, compared.head_environment
-    if Environment() in (base, head):
-        return []
-    rows = [
-        (what, before, after)
-        for (what, before), (_, after) in zip(environment_rows(base), environment_rows(head), strict=True)
-        if before or after
-    ]
-    for package in sorted({*base.packages, *head.packages}):
-        before, after = base.packages.get(package, "absent"), head.packages.get(package, "absent")
-        if before != after:
-            rows.append((package, before, after))
-    return [(name_text(what), name_text(one), name_text(two), one != two) for what, one, two in rows]
 
 
 # ---- the table of benchmarks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,31 +30,51 @@ def difference_data(verdict: BenchmarkVerdict, base: Profile, head: Profile) -> 
     comparison = verdict.comparison
     if comparison is None or base.total_weight <= 0 or head.total_weight <= 0:
         return None
-    functions, of_base, of_head = _together(base, head)
+    judged = _judged(verdict)
+    return {
+        **sides_data(
+            (base, comparison.base_ns),
+            (head, comparison.head_ns),
+            lambda function: _tone(judged.get(function)),
+            lambda function: _remark(judged[function]) if function in judged else "",
+        ),
+        "per": "an iteration",
+    }
+
+
+def sides_data(
+    of_base: tuple[Profile, float],
+    of_head: tuple[Profile, float],
+    tone: Callable[[Function], str],
+    remark: Callable[[Function], str],
+) -> dict[str, Any]:
+    """Two profiles, each with the time (ns) that its whole stands for, as page data; `tone` is one of TONES, and
+    `remark` a line or "".
+    """
+    (base, base_ns), (head, head_ns) = of_base, of_head
+    functions, in_base, in_head = _together(base, head)
     order = name_order(functions)
     place = np.empty(len(functions), np.int64)
     place[order] = np.arange(len(functions))
-    tree = _tree(base, head, of_base, of_head, place)
+    tree = _tree(base, head, in_base, in_head, place)
     leaf_base, leaf_head = tree.leaf[: len(base.stacks)], tree.leaf[len(base.stacks) :]
     weights = (
-        _per_node(base, leaf_base, len(tree), comparison.base_ns),
-        _per_node(head, leaf_head, len(tree), comparison.head_ns),
+        _per_node(base, leaf_base, len(tree), base_ns),
+        _per_node(head, leaf_head, len(tree), head_ns),
     )
     used = np.flatnonzero(weights[0] + weights[1])
-    judged = _judged(verdict)
     ordered = [functions[index] for index in order]
+    remarks = {str(number): text for number, function in enumerate(ordered) if (text := remark(function))}
     return {
         "functions": functions_data(ordered),
-        "tones": [TONES.index(_tone(judged.get(function))) for function in ordered],
-        "remarks": {
-            str(number): _remark(judged[function]) for number, function in enumerate(ordered) if function in judged
-        },
+        "tones": [TONES.index(tone(function)) for function in ordered],
+        "remarks": remarks,
         "tree": tree_data(tree, place),
         "node": np.diff(used, prepend=0).tolist(),
         "base": rounded(weights[0][used]),
         "head": rounded(weights[1][used]),
-        "total_base": comparison.base_ns,
-        "total_head": comparison.head_ns,
+        "total_base": base_ns,
+        "total_head": head_ns,
         "self_time": base.self_time and head.self_time,
     }
 

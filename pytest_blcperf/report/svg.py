@@ -68,6 +68,28 @@ def interval_bar(estimate: Estimate, threshold: float, tone: str, scale: Scale) 
     return _svg(f"interval {tone}", WIDTH, HEIGHT, label, parts)
 
 
+def change_bar(change: float, low: float, high: float, extent: float, tone: str) -> str:
+    """A difference with its interval, on an axis from `-extent` to `extent`; an end beyond it is an arrow."""
+    middle, room = HEIGHT / 2, WIDTH / 2 - _ROOM
+
+    def x(value: float) -> float:
+        return WIDTH / 2 + max(-1.0, min(1.0, value / extent)) * room
+
+    left, right = x(low), x(high)
+    parts = [
+        f'<line class="axis" x1="{_ROOM}" x2="{WIDTH - _ROOM}" y1="{middle}" y2="{middle}"/>',
+        f'<line class="zero" x1="{WIDTH / 2}" x2="{WIDTH / 2}" y1="2" y2="{HEIGHT - 2}"/>',
+        f'<rect x="{left:.1f}" y="{middle - 4}" width="{max(right - left, 2):.1f}" height="8" rx="2"/>',
+        f'<circle cx="{x(change):.1f}" cy="{middle}" r="3.2"/>',
+    ]
+    if high > extent:
+        parts.append(f'<path d="M{WIDTH - _ROOM} {middle - 5}l5 5l-5 5z"/>')
+    if low < -extent:
+        parts.append(f'<path d="M{_ROOM} {middle - 5}l-5 5l5 5z"/>')
+    label = f"{100 * change:+.1f} %, 95 % interval {100 * low:+.1f} to {100 * high:+.1f} %"
+    return _svg(f"interval {tone}", WIDTH, HEIGHT, label, parts)
+
+
 def launch_dots(logs: Sequence[float], confirming: Sequence[bool], threshold: float, tone: str) -> str:
     """Each launch's log ratio as a dot, in order of time: hollow where it screened, filled where it confirmed."""
     if not logs:
