@@ -46,6 +46,10 @@ UNKNOWN = -1
 _SLOT_BITS = 16
 _ADDRESS_BITS = 47
 _TAG_LIMIT = (1 << 16) - 1
+_KERNEL_TAG = np.uint64(_TAG_LIMIT << _ADDRESS_BITS + 1)
+"""One more than the last tag of a process."""
+_LOW = np.uint64((1 << _ADDRESS_BITS) - 1)
+_UPPER = np.uint64((1 << 64 - _ADDRESS_BITS) - 1)
 _EMPTY = 2**64 - 1
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """2**64 divided by the golden ratio: Knuth's multiplicative hashing."""
@@ -120,20 +124,34 @@ class Frames:
         """
         called = np.uint64(caller) if isinstance(caller, bool) else caller.astype(np.uint64)
         key = seen.tag[row] | called << np.uint64(_ADDRESS_BITS) | address
-        slot = (key * _MULTIPLIER) >> np.uint64(64 - _SLOT_BITS)
-        frame: Indices = self._slot_frame[slot]
-        high = address >> np.uint64(_ADDRESS_BITS) > 0
-        missed = np.flatnonzero((self._slot_key[slot] != key) | high)
-        if len(missed):
+
+        def resolve(missed: Ints) -> Indices:
             callers = np.full(len(missed), caller) if isinstance(caller, bool) else caller[missed]
-            frame[missed] = self._resolved(seen, row[missed], address[missed], callers)
-            kept = missed[~high[missed]]
-            self._slot_key[slot[kept]], self._slot_frame[slot[kept]] = key[kept], frame[kept]
-        return frame
+            return self._resolved(seen, row[missed], address[missed], callers)
+
+        return self._remembered(key, address >> np.uint64(_ADDRESS_BITS) > 0, resolve)
 
     def of_kernel(self, address: Words, caller: Mask) -> Indices:
         """The frames of kernel addresses."""
-        return self._numbered(np.full(len(address), KERNEL, np.int64), address, caller)
+        key = _KERNEL_TAG | caller.astype(np.uint64) << np.uint64(_ADDRESS_BITS) | address & _LOW
+        # A file may hold anything as a kernel address; what is not one, or looks like an empty slot, is not kept.
+        odd = (address >> np.uint64(_ADDRESS_BITS) != _UPPER) | (key == np.uint64(_EMPTY))
+
+        def resolve(missed: Ints) -> Indices:
+            return self._numbered(np.full(len(missed), KERNEL, np.int64), address[missed], caller[missed])
+
+        return self._remembered(key, odd, resolve)
+
+    def _remembered(self, key: Words, odd: Mask, resolve: Callable[[Ints], Indices]) -> Indices:
+        """Frames by key, from the table of recent ones; of those that are not in it, or `odd`, by `resolve`."""
+        slot = (key * _MULTIPLIER) >> np.uint64(64 - _SLOT_BITS)
+        frame: Indices = self._slot_frame[slot]
+        missed = np.flatnonzero((self._slot_key[slot] != key) | odd)
+        if len(missed):
+            frame[missed] = resolve(missed)
+            kept = missed[~odd[missed]]
+            self._slot_key[slot[kept]], self._slot_frame[slot[kept]] = key[kept], frame[kept]
+        return frame
 
     def of_unknown(self, address: Words) -> Indices:
         """The frames of sampled addresses outside every mapping."""

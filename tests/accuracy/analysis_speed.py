@@ -1,10 +1,10 @@
 """How long a report of a million samples takes, from the start of the command to its last line, beside `perf script`.
 
-    python tests/accuracy/analysis_speed.py --samples 1000000
+    python tests/accuracy/analysis_speed.py --samples 1000000 --fold 'perl stackcollapse-perf.pl'
 
 PostgreSQL under pgbench is recorded once by `perf record -g` (frame pointers, so that the file stays small), at a high rate.
-`blcperf report FILE` and `perf script -i FILE` then run in turn; what perf prints is read and thrown away, so what any
-program that folds its stacks needs besides is not even counted. Needs perf, and `sh scripts/servers.sh`.
+`blcperf report FILE`, `perf script -i FILE`, and with --fold the latter piped into a program that folds its stacks then run
+in turn; what they print is read and thrown away. Times by the clock, and of CPU. Needs perf, and `sh scripts/servers.sh`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -33,24 +34,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--fold", help="a command that folds what perf script prints, such as FlameGraph's")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "perf.data"
         record(file, options.samples)
         report = [sys.executable, "-m", "pytest_blcperf", "report", str(file), "--preset", "postgresql"]
         script = ["perf", "script", "-i", str(file)]
-        ours, theirs = [], []
+        commands = {"blcperf report": report, "perf script": script}
+        if options.fold:
+            commands[f"perf script, {options.fold.split()[0]}"] = ["sh", "-c", f"{shlex.join(script)} | {options.fold}"]
+        timed(report)  # byte code is compiled once
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for _ in range(options.runs):
-            ours.append(timed(report))
-            theirs.append(timed(script))
+            for name, command in commands.items():
+                times[name].append(timed(command))
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         found = subprocess.run(report, capture_output=True, text=True, check=True).stdout.splitlines()[0]
         print(f"{found}; file {file.stat().st_size / 1e6:.0f} MB, load {os.getloadavg()[0]:.1f}")
-        for name, seconds in (("blcperf report", ours), ("perf script", theirs)):
-            shown = ", ".join(f"{one:.1f}" for one in sorted(seconds))
-            print(f"| {name} | median {median(seconds):.1f} s | {shown} |")
-        ratio = median(other / own for own, other in zip(ours, theirs, strict=True))
-        print(f"perf script takes {ratio:.1f} times as long; the largest process had {memory:.0f} MiB")
+        for name, runs in times.items():
+            for what, which in (("clock", 0), ("CPU", 1)):
+                seconds = sorted(one[which] for one in runs)
+                ratio = median(one[which] / own[which] for one, own in zip(runs, times["blcperf report"], strict=True))
+                shown = ", ".join(f"{one:.1f}" for one in seconds)
+                print(f"| {name}, {what} | median {median(seconds):.1f} s | {shown} | {ratio:.1f} times ours |")
+        print(f"the largest process had {memory:.0f} MiB")
 
 
 def record(file: Path, samples: int) -> None:
@@ -74,14 +82,16 @@ def count(file: Path) -> int:
     return sum(int(line.split()[2]) for line in shown.stdout.splitlines() if line.strip().startswith("SAMPLE events:"))
 
 
-def timed(command: Sequence[str]) -> float:
-    """Seconds until everything it prints has been read."""
-    start = time.monotonic()
+def timed(command: Sequence[str]) -> tuple[float, float]:
+    """Seconds until everything it prints has been read, by the clock and of CPU."""
+    start, before = time.monotonic(), os.times()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
         assert running.stdout is not None
         while running.stdout.read(1 << 20):
             pass
-    return time.monotonic() - start
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.monotonic() - start, cpu
 
 
 if __name__ == "__main__":
