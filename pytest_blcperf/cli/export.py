@@ -104,7 +104,7 @@ def _encoder(name: str) -> Callable[[Run | Sequence[Capture]], bytes]:
         "csv": lambda measured: function_csv.render(_rows(measured)),
         "markdown": lambda measured: _either(measured, run_markdown.of_run, run_markdown.of_captures),
         "openmetrics": lambda measured: _either(measured, openmetrics.of_run, openmetrics.of_captures),
-        "json": lambda measured: common.json_text(_either(measured, run_json.of_run, run_json.of_captures)),
+        "json": lambda measured: common.json_text(_either(measured, run_json.of_run, _analysed)),
     }
     return lambda measured: texts[name](measured).encode()
 
@@ -113,6 +113,14 @@ def _either(measured: Run | Sequence[Capture], of_run: Callable[[Run], T], of_ca
     from pytest_blcperf.model.run import Run
 
     return of_run(measured) if isinstance(measured, Run) else of_captures(measured)
+
+
+def _analysed(captures: Sequence[Capture]) -> list[dict[str, Any]]:
+    """What `blcperf report --json` prints, with all functions of the analysis."""
+    from pytest_blcperf.detect.analysis import MOST_FUNCTIONS, analyse_all
+    from pytest_blcperf.report import capture_json
+
+    return [capture_json.as_data(one, MOST_FUNCTIONS) for one in analyse_all(captures)]
 
 
 def _rows(measured: Run | Sequence[Capture]) -> list[FunctionRow]:

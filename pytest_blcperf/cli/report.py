@@ -25,7 +25,6 @@ from pytest_blcperf.cli import common
 from pytest_blcperf.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_blcperf.detect.analysis import Analysis
     from pytest_blcperf.model.capture import Capture
     from pytest_blcperf.model.run import Run
     from pytest_blcperf.report.function_rows import FunctionRow
@@ -90,38 +89,33 @@ def _lines(measured: Run | Sequence[Capture], arguments: argparse.Namespace, scr
     return _analysed(measured, arguments, screen, top)
 
 
-def _analyses(captures: Sequence[Capture], preset: str | None) -> list[Analysis]:
-    from pytest_blcperf.detect import rules
-    from pytest_blcperf.detect.analysis import analyse
-
-    chosen = [preset or str(one.settings.get("preset") or "") or None for one in captures]
-    return [analyse(one, rules.load(name), name or "") for one, name in zip(captures, chosen, strict=True)]
-
-
 def _analysed(captures: Sequence[Capture], arguments: argparse.Namespace, screen: Screen, top: int) -> list[str]:
+    from pytest_blcperf.detect.analysis import analyse_all
     from pytest_blcperf.report import capture_text
 
     found: list[str] = []
-    for one in _analyses(captures, arguments.preset):
+    for one in analyse_all(captures, arguments.preset):
         lines = capture_text.render(one, width=screen.width, top=max(top, 1), unicode=screen.unicode)
         found += ["", *screen.lines(lines)] if found else screen.lines(lines)
     return found
 
 
 def _analysed_data(captures: Sequence[Capture], arguments: argparse.Namespace, top: int) -> list[dict[str, Any]]:
+    from pytest_blcperf.detect.analysis import analyse_all
     from pytest_blcperf.report import capture_json
 
-    return [capture_json.as_data(one, top) for one in _analyses(captures, arguments.preset)]
+    return [capture_json.as_data(one, top) for one in analyse_all(captures, arguments.preset)]
 
 
 def _page(measured: Run | Sequence[Capture], preset: str | None) -> str:
+    from pytest_blcperf.detect.analysis import analyse_all
     from pytest_blcperf.model.run import Run
     from pytest_blcperf.report.html_run import render
     from pytest_blcperf.report.run_page import RunPage
 
     if isinstance(measured, Run):
         return render(RunPage(run=measured))
-    return render(RunPage(captures=tuple(measured), findings=_analyses(measured[:1], preset)[0].findings))
+    return render(RunPage(captures=tuple(measured), findings=analyse_all(measured[:1], preset)[0].findings))
 
 
 def _rows(measured: Run | Sequence[Capture]) -> list[FunctionRow]:

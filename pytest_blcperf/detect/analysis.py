@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pytest_blcperf.detect import breakdown
 from pytest_blcperf.detect.breakdown import Part, SyscallRow, traced_syscalls
-from pytest_blcperf.detect.rules import Rules
+from pytest_blcperf.detect.rules import Rules, load
 from pytest_blcperf.detect.run_patterns import findings
 from pytest_blcperf.detect.view import View
 from pytest_blcperf.model.capture import Capture
 from pytest_blcperf.model.finding import Finding
 from pytest_blcperf.model.function import Function
 
+MOST_FUNCTIONS = 1000
+"""Functions of an analysis."""
 DATABASE_CLASSES = (
     "network",
     "memory contexts",
@@ -70,6 +73,12 @@ def analyse(capture: Capture, rules: Rules, preset: str = "") -> Analysis:
     )
 
 
+def analyse_all(captures: Sequence[Capture], preset: str | None = None) -> list[Analysis]:
+    """Captures analysed by a preset, else each by the one it was recorded with. Raises UsageError for unknown ones."""
+    chosen = [preset or str(one.settings.get("preset") or "") or None for one in captures]
+    return [analyse(one, load(name), name or "") for one, name in zip(captures, chosen, strict=True)]
+
+
 def breakdowns(view: View, rules: Rules) -> dict[str, tuple[Part, ...]]:
     """All breakdowns by title, those without parts left out."""
     tables = {
@@ -85,7 +94,7 @@ def breakdowns(view: View, rules: Rules) -> dict[str, tuple[Part, ...]]:
     return {title: parts for title, parts in tables.items() if parts}
 
 
-def hot_functions(view: View, rules: Rules, most: int = 1000) -> tuple[Hot, ...]:
+def hot_functions(view: View, rules: Rules, most: int = MOST_FUNCTIONS) -> tuple[Hot, ...]:
     """The functions with most self time (total time where the backend knows no self time), at most `most`."""
     capture = view.capture
     whole = view.total or 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from typing import Any
 
 from pytest_blcperf.detect.analysis import Analysis
@@ -27,7 +29,7 @@ def as_data(analysis: Analysis, top: int = 100) -> dict[str, Any]:
         "samples": len(capture),
         "time": float(capture.weight.sum()),
         "settings": dict(capture.settings),
-        "counters": dict(capture.counters),
+        "counters": {name: value for name, value in capture.counters.items() if math.isfinite(value)},
         "health": {
             "lost": health.recording.lost,
             "throttled": health.recording.throttled,
@@ -46,6 +48,8 @@ def as_data(analysis: Analysis, top: int = 100) -> dict[str, Any]:
             for title, parts in analysis.tables.items()
         },
         "syscalls": _syscalls(analysis),
+        "threads": [asdict(thread) for thread in capture.threads],
+        "environment": {**asdict(capture.environment), "packages": dict(capture.environment.packages)},
         "warnings": [{"code": warning.code, "text": warning.text} for warning in capture.warnings],
     }
 

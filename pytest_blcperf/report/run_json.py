@@ -1,21 +1,18 @@
-"""A run or captures as JSON: `blcperf.report/1` and `blcperf.capture-report/1`, published in docs/schemas."""
+"""A run as JSON: `blcperf.report/1`, published in docs/schemas. Captures: `capture_json`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from pytest_blcperf.model.capture import Capture
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.run import Benchmark, Run
 from pytest_blcperf.model.warning import Warning
-from pytest_blcperf.report.function_rows import EVERY, FunctionRow, rows_of_benchmarks, rows_of_capture
+from pytest_blcperf.report.function_rows import EVERY, FunctionRow, rows_of_benchmarks
 from pytest_blcperf.report.measured import instructions_per_iteration, time_per_iteration
 
 RUN_SCHEMA = "blcperf.report/1"
-CAPTURES_SCHEMA = "blcperf.capture-report/1"
 
 
 def of_run(run: Run, top: int = EVERY) -> dict[str, Any]:
@@ -30,33 +27,6 @@ def of_run(run: Run, top: int = EVERY) -> dict[str, Any]:
         "environment": _environment(run.environment),
         "warnings": _warnings(run.warnings),
         "benchmarks": [_benchmark(benchmark, top) for benchmark in run.benchmarks],
-    }
-
-
-def of_captures(captures: Sequence[Capture], top: int = EVERY) -> dict[str, Any]:
-    """Captures as JSON data: self and total in the event's unit, shares as fractions, `top` functions each."""
-    return {"schema": CAPTURES_SCHEMA, "captures": [_capture(capture, top) for capture in captures]}
-
-
-def _capture(capture: Capture, top: int) -> dict[str, Any]:
-    return {
-        "target": capture.target,
-        "event": capture.event,
-        "unit": capture.unit,
-        "backend": capture.backend,
-        "started": capture.started,
-        "duration_ns": capture.duration_ns,
-        "samples": len(capture),
-        "weight": float(capture.weight.sum()),
-        "threads": [asdict(thread) for thread in capture.threads],
-        "functions": [
-            {**_function(row), "kind": row.function.kind, "own": row.own, "all": row.total}
-            for row in rows_of_capture(capture, top)
-        ],
-        "counters": {name: value for name, value in capture.counters.items() if math.isfinite(value)},
-        "health": asdict(capture.health),
-        "environment": _environment(capture.environment),
-        "warnings": _warnings(capture.warnings),
     }
 
 
