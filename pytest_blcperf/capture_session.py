@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from pytest_blcperf import spied_capture
 from pytest_blcperf.capture.perf_attach import Target
 from pytest_blcperf.capture.perf_data import PerfData
 from pytest_blcperf.capture.recorder import Recorder
@@ -60,6 +61,8 @@ class Order:
     """How system calls are counted: `auto` (in stretches, where that is permitted), `trace` (all, or an error),
     `symbols` (not: time by the kernel's functions).
     """
+    backend: str = BACKEND
+    """`perf`, or `py-spy` for one Python process."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ class _Session:
                 self._schedule.stop()
             elif self._schedule.observe(self._clock(), self._is_time()) is State.OPEN:
                 number += 1
-                yield self._window()
+                yield self._window() if self._order.backend == BACKEND else self._spied_window()
                 self._begin_anew()
             elif not self._schedule.done:
                 self._wait()
@@ -232,7 +235,11 @@ class _Session:
             if self._control is not None:
                 self._control.acknowledge()
             self._get_ready()
-            ended = self._drain(recorder, stacks)
+            ended = self._drain(
+                lambda: recorder.target_alive,
+                take=lambda: self._take(recorder, stacks),
+                progress=lambda: f"{len(stacks):,} samples",
+            )
             after = activity(_pids(order.target))
             syscalls = trace.stop() if isinstance(trace, SyscallTrace) else None
             end = recorder.stop()
@@ -246,6 +253,28 @@ class _Session:
             capture = replace(capture, syscalls=syscalls)
             return Captured(self._described(capture, recorder.plan, after - before, trace), ended)
 
+    def _spied_window(self) -> Captured:
+        """A window in which py-spy looks at the process."""
+        order = self._order
+        spy = spied_capture.begin(order.target, order.plan.rate)
+        try:
+            before, start = activity(_pids(order.target)), time.monotonic_ns()
+            self._schedule.reopen(self._clock())
+            if self._control is not None:
+                self._control.acknowledge()
+            self._get_ready()
+            ended = self._drain(self._alive, take=lambda: None, progress=lambda: "by py-spy")
+            counted, end = activity(_pids(order.target)) - before, time.monotonic_ns()
+            stacks = spy.stop()
+        finally:
+            spy.close()
+        capture = spied_capture.captured(stacks, order.target, order.description, order.plan.rate, (start, end))
+        settings = {**capture.settings, "rate": order.plan.rate, "preset": order.preset, **self._condition()}
+        counters = counted.as_counters()
+        return Captured(
+            replace(capture, settings=settings, counters=counters, environment=environment.current()), ended
+        )
+
     def _trace(self, resources: ExitStack) -> SyscallTrace | str:
         """A trace of system calls, else why there is none."""
         order = self._order
@@ -256,14 +285,14 @@ class _Session:
             resources.callback(trace.close)
         return trace
 
-    def _drain(self, recorder: Recorder, stacks: LiveStacks) -> str:
+    def _drain(self, alive: Callable[[], bool], *, take: Callable[[], None], progress: Callable[[], str]) -> str:
         """Until the window is over; why it is."""
         unwind_at = self._clock() + BATCH_SECONDS
         while True:
             if self._stopped():
                 self._schedule.stop()
                 return "stopped"
-            if not recorder.target_alive:
+            if not alive():
                 self._schedule.stop()
                 return "target"
             if self._control is not None:
@@ -274,21 +303,25 @@ class _Session:
             if self._schedule.observe(self._clock()) is not State.OPEN:
                 return "time"
             if self._clock() >= unwind_at:
-                self._take(recorder, stacks)
+                take()
                 unwind_at = self._clock() + BATCH_SECONDS
-                self._tell(self._progress(len(stacks)), False)
+                self._tell(self._progress(progress()), False)
             left = self._schedule.until
             self._sleep(POLL_SECONDS if left is None else max(0.0, min(POLL_SECONDS, left - self._clock())))
 
-    def _progress(self, samples: int) -> str:
+    def _progress(self, seen: str) -> str:
         opened, until = self._schedule.opened[-1], self._schedule.until
         passed = self._clock() - opened
         length = f" of {until - opened:.0f} s" if until is not None else " s"
-        return f"recording {self._order.description}: {passed:.0f}{length}, {samples:,} samples"
+        return f"recording {self._order.description}: {passed:.0f}{length}, {seen}"
 
     def _take(self, recorder: Recorder, stacks: LiveStacks) -> None:
         for batch in recorder.take():
             stacks.add(batch, *recorder.so_far)
+
+    def _condition(self) -> dict[str, Any]:
+        condition = self._order.trigger
+        return {"trigger": self._fired, "condition": condition} if condition else {}
 
     def _described(
         self, capture: Capture, plan: RecordingPlan, counted: Activity, trace: SyscallTrace | str
@@ -303,8 +336,7 @@ class _Session:
             "preset": order.preset,
             "syscalls": "raw tracepoints" if isinstance(trace, SyscallTrace) else f"kernel entry symbols: {trace}",
         }
-        if order.trigger:
-            settings |= {"trigger": self._fired, "condition": order.trigger}
+        settings |= self._condition()
         counters: Mapping[str, float] = counted.as_counters()
         return replace(capture, settings=settings, counters=counters, environment=environment.current())
 

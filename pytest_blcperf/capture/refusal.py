@@ -7,9 +7,16 @@ import os
 import sys
 from pathlib import Path
 
-from pytest_blcperf.errors import PermissionDenied
+from pytest_blcperf.errors import BlcperfError, PermissionDenied
 
 _OTHERWISE = "or use --blcperf-backend=timer"
+
+
+def for_record(error: BlcperfError) -> BlcperfError:
+    """The error as `blcperf record` says it, whose backends are others than those of pytest."""
+    hint = error.hint.replace("--blcperf-backend=timer", "--backend py-spy for one Python process")
+    error.hint = hint.replace("--blcperf-backend", "--backend")
+    return error
 
 
 def explain(number: int, text: str, paranoid: str, seccomp: str) -> PermissionDenied:

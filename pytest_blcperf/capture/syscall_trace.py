@@ -7,6 +7,7 @@ Two records a call cost the target some microseconds, so by default the tracepoi
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import threading
 import time
@@ -22,7 +23,7 @@ from pytest_blcperf.capture.perf_attributes import Features, Inheritance, featur
 from pytest_blcperf.capture.perf_rings import Rings, online_cpus
 from pytest_blcperf.capture.refusal import refused
 from pytest_blcperf.capture.syscall_records import SAMPLE_TYPE, Crossings, SyscallSums, decode, joined
-from pytest_blcperf.errors import BlcperfError
+from pytest_blcperf.errors import BlcperfError, PermissionDenied
 from pytest_blcperf.model.syscalls import SyscallCount, Syscalls
 from pytest_blcperf.target.cgroup import Cgroup
 from pytest_blcperf.target.process import Processes
@@ -229,6 +230,11 @@ def _features(event: perf_names.NamedEvent) -> Features:
         known = features()
         os.close(abi.open_event(_attributes(event, Processes(()), known, True), 0))
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise PermissionDenied(
+                "raw tracepoints are refused by the kernel",
+                "sudo sysctl kernel.perf_event_paranoid=-1, or give CAP_PERFMON",
+            ) from error
         raise explain(error, event, None) from error
     return known
 

@@ -38,7 +38,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from pytest_blcperf.cli import common
-from pytest_blcperf.errors import ExitCode, TargetError, UsageError
+from pytest_blcperf.errors import BlcperfError, ExitCode, TargetError, UsageError
 from pytest_blcperf.options import duration
 
 if TYPE_CHECKING:
@@ -100,6 +100,9 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--preset", metavar="NAME", help="mariadb, mysql, postgresql, or a TOML file of your own")
     how.add_argument("--rate", metavar="N", type=int, help="samples a second and CPU, up to 4000 (default: 1000)")
     how.add_argument("--event", metavar="NAME", default="cpu-clock", help="cpu-clock, task-clock, cycles, a tracepoint")
+    how.add_argument(
+        "--backend", choices=("perf", "py-spy"), default="perf", help="py-spy: one Python process, without perf events"
+    )
     how.add_argument("--mode", choices=sorted(_MODES), default="both", help="user, kernel, or both (default)")
     how.add_argument(
         "--syscalls",
@@ -130,6 +133,7 @@ def _duration(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Records, keeps, shows. Returns 0, the command's exit code, 3 when the target died, 5 without samples, or 130."""
+    from pytest_blcperf.capture.refusal import for_record
     from pytest_blcperf.capture_session import record
     from pytest_blcperf.detect import rules as presets
 
@@ -148,6 +152,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress.clear()
         _show(captured, arguments, rules)
         return _exit_code(captured, stop, command, arguments)
+    except BlcperfError as error:
+        raise for_record(error) from error.__cause__
     finally:
         _end(command)
 
@@ -169,6 +175,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--max-wait goes with --trigger", "--delay-start waits for a time")
     if arguments.control and arguments.trigger:
         raise UsageError("--control and --trigger cannot be combined", "let whoever has the control wait")
+    if arguments.backend == "py-spy" and arguments.command:
+        raise UsageError("py-spy looks at a process that runs already", "start the command, then --pid N")
     if arguments.duration == 0:
         raise UsageError("a window of no length", "--duration 10s")
 
@@ -262,6 +270,7 @@ def _order(arguments: argparse.Namespace, rules: Rules, command: subprocess.Pope
         control=arguments.control,
         preset=arguments.preset or "",
         syscalls=arguments.syscalls,
+        backend=arguments.backend,
     )
 
 

@@ -18,6 +18,7 @@ import pytest
 from test_permissions import NOBODY, drop_privileges, readable_python
 
 from pytest_blcperf.capture.probe import perf_refusal
+from pytest_blcperf.capture.spy import py_spy_command
 from pytest_blcperf.errors import TargetError, UsageError
 from pytest_blcperf.profiling import profiled
 from pytest_blcperf.store import capture_file
@@ -228,6 +229,9 @@ def test_an_unprivileged_user_profiles_his_own_process_and_is_told_what_he_may_n
         assert refused.returncode == 4
         assert "hint: " in refused.stderr
         assert "perf_event_paranoid" in refused.stderr
+        assert "--blcperf-backend" not in refused.stderr
+        assert "--backend py-spy" in refused.stderr
+        assert data["settings"]["syscalls"].startswith("kernel entry symbols: ")
 
 
 @pytest.mark.parametrize(
@@ -341,3 +345,52 @@ def test_system_calls_by_symbols_say_why(tmp_path: Path) -> None:
     data = analysis("--syscalls", "symbols", "--", sys.executable, "-c", "pass", folder=tmp_path)
     assert data["settings"]["syscalls"] == "kernel entry symbols: not asked for"
     assert data["syscalls"] is None
+
+
+SPIN = """
+import time
+def spin():
+    return sum(number * number for number in range(20_000))
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    spin()
+"""
+
+
+def test_py_spy_records_a_python_process(tmp_path: Path) -> None:
+    if py_spy_command() is None:
+        pytest.skip("py-spy is not installed: pip install 'pytest-blcperf[pyspy]'")
+    target = subprocess.Popen([sys.executable, "-c", SPIN])
+    try:
+        done = blcperf(
+            "record", "--json", "--backend", "py-spy", "--duration", "1s", "--pid", str(target.pid), folder=tmp_path
+        )
+    finally:
+        target.kill()
+        target.wait()
+    if done.returncode == 4 or "Failed to find python version" in done.stderr:
+        pytest.skip(f"py-spy cannot read the process here: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    (data,) = json.loads(done.stdout[done.stdout.index("[\n") :])
+    assert data["backend"] == "py-spy"
+    assert data["functions"][0]["kind"] == "python"
+    assert "spin" in {one["name"] for one in data["functions"][:4]}
+    assert data["duration_ns"] >= 1e9
+    assert "kernel time was not recorded" in json.dumps(data["findings"])
+    assert len(list(tmp_path.glob("*.blcperf"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--system"], "py-spy profiles one process"),
+        (["--pid", "{pid}", "--children"], "py-spy profiles one process"),
+        (["--", "true"], "a process that runs already"),
+    ],
+)
+def test_what_py_spy_cannot_record(arguments: list[str], message: str, tmp_path: Path) -> None:
+    given = [one.format(pid=os.getpid()) for one in arguments]
+    done = blcperf("record", "--backend", "py-spy", "--duration", "1s", *given, folder=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
