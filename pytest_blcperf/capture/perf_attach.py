@@ -207,7 +207,9 @@ def explain(error: OSError, event: NamedEvent, thread: int | None) -> BlcperfErr
 
 @contextlib.contextmanager
 def many_descriptors() -> Iterator[None]:
-    """As many open files as the hard limit allows. What was opened stays open."""
+    """As many open files as the hard limit allows, to be held as long as the events are open: while those take up the
+    numbers below the usual limit, nothing else could be opened.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

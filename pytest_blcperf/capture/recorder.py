@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from types import TracebackType
 
 import numpy as np
@@ -76,6 +77,7 @@ class Recorder:
         self._target = target
         self._machine = os.uname().machine
         self._named = [perf_names.find(name) for name in self.plan.events]
+        self._limits = ExitStack()
         self._rings: Rings | None = None
         self._events: Events | None = None
         self._watch: processes.Watch | None = None
@@ -112,15 +114,15 @@ class Recorder:
             self.plan, warnings = allowed_plan(self.plan, event, known)
             self.warnings += warnings
         cpus = online_cpus()
-        with many_descriptors():
-            self._rings = Rings(cpus, self.plan.ring_bytes)
-            attributes = attributes_for(self._target, self.plan, self._named, known)
-            self._events = Events(self._named, attributes, self._rings, cpus)
-            if isinstance(self._target, Processes):
-                self._watch = processes.Watch(self._target.processes)
-                self._attach(self._target)
-            else:
-                self._attach_to_cpus()
+        self._limits.enter_context(many_descriptors())
+        self._rings = Rings(cpus, self.plan.ring_bytes)
+        attributes = attributes_for(self._target, self.plan, self._named, known)
+        self._events = Events(self._named, attributes, self._rings, cpus)
+        if isinstance(self._target, Processes):
+            self._watch = processes.Watch(self._target.processes)
+            self._attach(self._target)
+        else:
+            self._attach_to_cpus()
         self._layout = SampleLayout(
             self._machine,
             sample_type(self.plan),
@@ -385,3 +387,4 @@ class Recorder:
         for held in (self._watch, self._events, self._rings):
             if held is not None:
                 held.close()
+        self._limits.close()

@@ -84,7 +84,8 @@ class SyscallTrace:
 
     def _open(self, target: Target, known: Features) -> None:
         cpus = online_cpus()
-        with ExitStack() as opened, many_descriptors():
+        with ExitStack() as opened:
+            opened.enter_context(many_descriptors())
             try:
                 self._rings = Rings(cpus, _RING_BYTES)
                 opened.callback(self._rings.close)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -394,3 +396,33 @@ def test_what_py_spy_cannot_record(arguments: list[str], message: str, tmp_path:
     assert done.returncode == 2
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+MANY_THREADS = """
+import threading, time
+end = time.monotonic() + 60
+for _ in range(300):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print("ready", flush=True)
+while time.monotonic() < end:
+    pass
+"""
+
+
+def test_more_threads_than_files_may_usually_be_open(tmp_path: Path) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    needed = 4 * 300 * (os.cpu_count() or 1)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"at most {hard} open files are allowed, {needed} are needed")
+    target = subprocess.Popen([sys.executable, "-c", MANY_THREADS], stdout=subprocess.PIPE)
+    try:
+        assert target.stdout is not None
+        target.stdout.readline()
+        few = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (256, hard))
+        arguments = ["record", "--json", "--duration", "500ms", "--pid", str(target.pid)]
+        done = blcperf(*arguments, folder=tmp_path, preexec_fn=few)
+    finally:
+        target.kill()
+        target.wait()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout[done.stdout.index("[\n") :])[0]["samples"] > 0
