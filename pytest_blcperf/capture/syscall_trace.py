@@ -32,7 +32,7 @@ TRACEPOINTS = ("raw_syscalls:sys_enter", "raw_syscalls:sys_exit")
 BUDGET = 4_000
 """Calls a second that may be traced, on all CPUs together: one or two hundredths of one CPU."""
 _RING_BYTES = 4 << 20
-_TICK_SECONDS = 0.01
+_TICK_SECONDS = 0.02
 _LONGEST_PAUSE_NS = 5 * 10**9
 
 
@@ -191,6 +191,8 @@ class SyscallTrace:
         neighbours in another CPU's ring, and is held.
         """
         previous, self._round_ns = self._round_ns, time.monotonic_ns()
+        if not len(self._held) and not any(ring.used for ring in self._rings.rings):
+            return 0
         enter, leave = (event.config for event in self._named)
         found = []
         for ring in self._rings.rings:
