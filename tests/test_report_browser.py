@@ -26,6 +26,7 @@ from pytest_blcperf.model.capture import Capture, profile_of
 from pytest_blcperf.model.finding import Evidence
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.hottest import hottest
+from pytest_blcperf.model.syscalls import SyscallCount, Syscalls
 from pytest_blcperf.report import html_capture_comparison, html_comparison, html_run, html_trend
 from pytest_blcperf.report.comparison_page import ComparisonPage
 from pytest_blcperf.report.run_page import RunPage
@@ -646,6 +647,8 @@ def test_hostile_names_are_inert_on_the_run_page(window: Browser, tmp_path: Path
     hostile = replace(
         service, functions=functions, threads=threads, target=HOSTILE[0], event=HOSTILE[1], unit=HOSTILE[2]
     )
+    traced = tuple(SyscallCount(1, place, name, 3, 9) for place, name in enumerate(HOSTILE))
+    hostile = replace(hostile, syscalls=Syscalls(traced, 5, 10))
     finding = replace(
         capture_pages.findings()[0],
         title=HOSTILE[0],
@@ -659,6 +662,7 @@ def test_hostile_names_are_inert_on_the_run_page(window: Browser, tmp_path: Path
     for view in ("flame", "top", "tree"):
         drawn(window, page, f"#view={view}")
         assert_inert(window)
+    assert "traced in 50.0 % of the window" in window.text("section[aria-labelledby=syscalls-title]")
 
 
 def assert_inert(window: Browser, most: int = 400_000) -> None:

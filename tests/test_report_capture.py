@@ -87,7 +87,7 @@ def test_traced_system_calls_have_counts_and_say_what_they_rest_on() -> None:
     capture = replace(convoy(), syscalls=Syscalls(counts, traced_ns=10**9, window_ns=2 * 10**9, lost=5))
     text = "\n".join(capture_text.render(analysed(capture)))
     assert "by raw tracepoints" in text
-    assert "Traced in 50.0 % of the window" in " ".join(text.split())
+    assert "traced in 50.0 % of the window" in " ".join(text.split())
     assert "5 records lost" in text
     (row,) = [line.split() for line in text.splitlines() if line.endswith(" futex") and "ms" in line]
     assert row[:2] == ["2,000", "1,000"]

@@ -44,15 +44,7 @@ def render(analysis: Analysis, *, width: int = 100, top: int = 20, unicode: bool
 
 def _traced(traced: Syscalls, rows: Sequence[SyscallRow], width: int) -> Iterator[str]:
     """The table of counts; what it rests on stands above it."""
-    share = traced.traced_ns / traced.window_ns if traced.window_ns else 0.0
-    text = "system calls by raw tracepoints; their time is that of the clock, waiting included"
-    if traced.traced_ns < traced.window_ns:
-        text += (
-            f". Traced in {_percent(share)} of the window and scaled up; of a program that does little else, at least"
-        )
-    if traced.lost:
-        text += f"; {traced.lost:,} records lost"
-    yield from _wrapped(text, width)
+    yield from _wrapped(f"system calls by raw tracepoints: {traced_basis(traced)}", width)
     seconds = traced.window_ns / 1e9 or 1.0
     shown = [["calls", "calls/s", "time", "a call", "system call"]]
     for one in rows[:_CALLS]:
@@ -62,6 +54,15 @@ def _traced(traced: Syscalls, rows: Sequence[SyscallRow], width: int) -> Iterato
     yield from aligned(shown, right=frozenset({0, 1, 2, 3}))
     if len(rows) > _CALLS:
         yield f"  … and {len(rows) - _CALLS:,} more system calls: --json"
+
+
+def traced_basis(traced: Syscalls) -> str:
+    """What counts of system calls rest on, in a line."""
+    text = "time by the clock, waiting included"
+    if traced.traced_ns < traced.window_ns:
+        share = _percent(traced.traced_ns / traced.window_ns)
+        text += f"; traced in {share} of the window and scaled up, which for a program that does little else is too few"
+    return text + (f"; {traced.lost:,} records lost" if traced.lost else "")
 
 
 def _untraced(capture: Capture, width: int) -> Iterator[str]:

@@ -8,10 +8,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pytest_blcperf.detect.breakdown import traced_syscalls
 from pytest_blcperf.model.capture import Capture
 from pytest_blcperf.model.finding import Certainty, Finding
 from pytest_blcperf.model.run import Benchmark
 from pytest_blcperf.model.warning import Warning
+from pytest_blcperf.report.capture_text import traced_basis
 from pytest_blcperf.report.environment_text import environment_rows, machine
 from pytest_blcperf.report.function_rows import FunctionRow, rows_of_benchmarks, rows_of_capture
 from pytest_blcperf.report.html import name_text, page
@@ -50,6 +52,7 @@ def render(shown: RunPage) -> str:
         "environment": _environment(shown),
         "settings": _settings(shown),
         "counters": _counters(shown.captures),
+        "syscalls": _syscalls(shown.captures),
     }
     return page("run.html.j2", f"{_title(shown)} · blcperf", content, _SCRIPTS, blocks)
 
@@ -202,6 +205,27 @@ def _settings(shown: RunPage) -> list[tuple[str, str]]:
     elif shown.captures:
         settings = shown.captures[0].settings
     return [(name_text(name, 80), name_text(str(value), 300)) for name, value in sorted(settings.items())]
+
+
+def _syscalls(captures: Sequence[Capture]) -> dict[str, Any] | None:
+    """The traced system calls of the first capture, None where there are none."""
+    traced = captures[0].syscalls if captures else None
+    if traced is None:
+        return None
+    rows = traced_syscalls(traced)
+    return {
+        "basis": traced_basis(traced),
+        "rows": [
+            {
+                "name": name_text(one.name, 80),
+                "calls": quantity(one.calls),
+                "time": time_ns(one.time_ns),
+                "mean": time_ns(one.time_ns / one.calls) if one.calls else "n/a",
+            }
+            for one in rows[:_TOP]
+        ],
+        "hidden": max(len(rows) - _TOP, 0),
+    }
 
 
 def _counters(captures: Sequence[Capture]) -> list[tuple[str, str]]:
