@@ -17,6 +17,7 @@ from pytest_blcperf.detect.view import View
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.capture import Capture
 from pytest_blcperf.model.capture_comparison import CaptureComparison
+from pytest_blcperf.model.syscalls import SyscallCount, Syscalls
 from pytest_blcperf.report import capture_comparison as report
 from pytest_blcperf.report import html_capture_comparison
 
@@ -151,3 +152,27 @@ def test_one_capture_a_side_leaves_the_page_in_doubt() -> None:
     text = html_capture_comparison.render(compared([server()], [server(parse=450)]), [server()], [server(parse=450)])
     assert '<header class="banner doubtful">' in text
     assert "they do not know how much" in text
+
+
+def with_calls(capture: Capture, **calls: int) -> Capture:
+    counts = tuple(SyscallCount(1, place, name, number, 10) for place, (name, number) in enumerate(calls.items()))
+    return replace(capture, syscalls=Syscalls(counts, traced_ns=500_000_000, window_ns=1_000_000_000))
+
+
+def test_system_calls_are_compared_by_how_often_they_are_made() -> None:
+    base = [with_calls(server(), read=1000 + number, futex=100) for number in range(4)]
+    head = [with_calls(server(), read=1000 + number, futex=400, openat=50) for number in range(4)]
+    comparison = compared(base, head)
+    rows = {row.name: row for row in comparison.calls}
+    assert (rows["futex"].base, rows["futex"].head) == (200.0, 800.0)
+    assert rows["futex"].significant
+    assert rows["openat"].state == "new"
+    assert not rows["read"].significant
+    text = "\n".join(report.render(comparison))
+    assert "system calls made" in text
+    jsonschema.validate(report.as_data(comparison), json.loads(SCHEMA.read_text()))
+    assert "System calls made" in html_capture_comparison.render(comparison, base, head)
+
+
+def test_system_calls_are_not_compared_unless_all_counted_them() -> None:
+    assert compared([with_calls(server(), read=10)], [server()]).calls == ()

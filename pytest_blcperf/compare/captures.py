@@ -20,6 +20,7 @@ from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.capture import Capture
 from pytest_blcperf.model.capture_comparison import CaptureComparison, Delta
 from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.syscalls import Syscalls
 from pytest_blcperf.model.warning import Warning
 
 Rates = Mapping[str, "Rate"]
@@ -67,6 +68,7 @@ def compare_captures(
         functions=tuple(functions[:_FUNCTIONS]),
         tables={title: tuple(rows) for title, split in splits.items() if (rows := _rows(sides, split, total))},
         warnings=tuple(dict.fromkeys((*warnings, *_backends(base, head)))),
+        calls=tuple(_calls(base, head)),
     )
 
 
@@ -153,10 +155,51 @@ def _rates(side: Sequence[_Normalised], split: Split) -> dict[str, Rate]:
     return rates
 
 
+def _calls(base: Sequence[Capture], head: Sequence[Capture]) -> list[Delta]:
+    """System calls a second, largest change first; nothing unless all captures counted them. The variance of a count n
+    is n (Poisson).
+    """
+    sides = [[one.syscalls for one in side if one.syscalls and one.syscalls.traced_ns] for side in (base, head)]
+    if [len(side) for side in sides] != [len(base), len(head)]:
+        return []
+    counted = [[_calls_of(one) for one in side] for side in sides]
+    seconds = [[one.traced_ns / 1e9 for one in side] for side in sides]
+    names = dict.fromkeys(name for side in counted for calls in side for name in calls)
+    rates = [
+        {name: _call_rate([calls.get(name, 0) for calls in side], lengths) for name in names}
+        for side, lengths in zip(counted, seconds, strict=True)
+    ]
+    whole = sum(rate.mean for rate in rates[0].values())
+    rows = [_delta(name, rates[0][name], rates[1][name], whole) for name in names]
+    adjusted = adjust([row.p for row in rows])
+    final = [replace(row, p=p) for row, p in zip(rows, adjusted, strict=True)]
+    return sorted(final, key=lambda row: (-abs(row.change), row.name))
+
+
+def _calls_of(traced: Syscalls) -> dict[str, int]:
+    calls: dict[str, int] = {}
+    for one in traced.counts:
+        calls[one.name] = calls.get(one.name, 0) + one.calls
+    return calls
+
+
+def _call_rate(calls: Sequence[int], seconds: Sequence[float]) -> Rate:
+    number = len(calls)
+    values = [count / length for count, length in zip(calls, seconds, strict=True)]
+    # Of a call that was not seen: as if it had been, once.
+    counting = sum(max(count, 1) / length**2 for count, length in zip(calls, seconds, strict=True)) / number**2
+    return _of_captures(values, counting)
+
+
 def _rate(values: Sequence[float], side: Sequence[_Normalised]) -> Rate:
+    counting = sum(value * one.weight * one.factor for value, one in zip(values, side, strict=True)) / len(values) ** 2
+    return _of_captures(values, counting)
+
+
+def _of_captures(values: Sequence[float], counting: float) -> Rate:
+    """The mean over captures; its variance is that between them, at least that of counting."""
     number = len(values)
     mean = sum(values) / number
-    counting = sum(value * one.weight * one.factor for value, one in zip(values, side, strict=True)) / number**2
     if number < 2:
         return Rate(mean, counting, number)
     between = sum((value - mean) ** 2 for value in values) / (number - 1) / number

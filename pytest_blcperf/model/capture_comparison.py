@@ -52,3 +52,7 @@ class CaptureComparison:
     functions: tuple[Delta, ...]
     tables: dict[str, tuple[Delta, ...]]
     warnings: tuple[Warning, ...] = ()
+    calls: tuple[Delta, ...] = ()
+    """System calls, where every capture counted them: `base` and `head` are calls a second, changes parts of all calls
+    of the base.
+    """

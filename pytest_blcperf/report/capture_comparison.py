@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_blcperf.model.capture_comparison import CaptureComparison, Delta
-from pytest_blcperf.report.text import NOT_SIGNIFICANT, aligned, clean, cut_middle
+from pytest_blcperf.report.text import NOT_SIGNIFICANT, aligned, clean, cut_middle, quantity
 
 SCHEMA = "blcperf.capture-comparison/1"
 METHOD_BETWEEN = "95 % intervals over captures."
@@ -16,6 +16,7 @@ METHOD_WITHIN = (
     "Intervals of counting samples in one capture a side: they do not know how much two captures of the same thing "
     "differ; give folders of several (blcperf record --output-dir DIR --repeat 5) to find out."
 )
+CALLS_UNIT = "calls/s"
 _NAME_LIMIT = 500
 _TABLE_ROWS = 8
 
@@ -35,6 +36,8 @@ def render(comparison: CaptureComparison, *, width: int = 100, top: int = 20) ->
             lines.append(f"… and {left:,} more that changed: --top {len(moved)}")
     for title, rows in comparison.tables.items():
         lines += ["", *_table(title, rows[:_TABLE_ROWS], comparison.unit, width)]
+    if comparison.calls:
+        lines += ["", *_table("system calls made", comparison.calls[:_TABLE_ROWS], CALLS_UNIT, width)]
     return lines
 
 
@@ -53,13 +56,13 @@ def _table(title: str, rows: Sequence[Delta], unit: str, width: int) -> list[str
         change = f"{100 * row.change:+.1f} %" if row.significant else NOT_SIGNIFICANT
         name = cut_middle(clean(row.name, _NAME_LIMIT), room)
         interval = f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
-        cells.append([name, rate(row.base), rate(row.head), change, interval, row.state])
+        cells.append([name, rate(row.base, unit), rate(row.head, unit), change, interval, row.state])
     return aligned(cells, right=frozenset({1, 2, 3}))
 
 
-def rate(value: float) -> str:
-    """CPUs, or a part of the whole; `-` for nothing."""
-    return "-" if not value else f"{value:.3f}"
+def rate(value: float, unit: str) -> str:
+    """CPUs, a part of the whole, or calls a second; `-` for nothing."""
+    return "-" if not value else quantity(value) if unit == CALLS_UNIT else f"{value:.3f}"
 
 
 def as_data(comparison: CaptureComparison) -> dict[str, Any]:
@@ -74,6 +77,7 @@ def as_data(comparison: CaptureComparison) -> dict[str, Any]:
         "total": _row(comparison.total),
         "functions": [_row(row) for row in comparison.functions],
         "tables": {title: [_row(row) for row in rows] for title, rows in comparison.tables.items()},
+        "calls": [_row(row) for row in comparison.calls],
         "warnings": [{"code": warning.code, "text": warning.text} for warning in comparison.warnings],
     }
 

@@ -11,7 +11,7 @@ from pytest_blcperf.compare.captures import SMALL
 from pytest_blcperf.model.capture import Capture, profile_of_all
 from pytest_blcperf.model.capture_comparison import CaptureComparison, Delta
 from pytest_blcperf.model.function import Function
-from pytest_blcperf.report.capture_comparison import METHOD_BETWEEN, METHOD_WITHIN, rate
+from pytest_blcperf.report.capture_comparison import CALLS_UNIT, METHOD_BETWEEN, METHOD_WITHIN, rate
 from pytest_blcperf.report.environment_text import compared_environments, machine
 from pytest_blcperf.report.html import name_text, page
 from pytest_blcperf.report.stack_difference import sides_data
@@ -50,7 +50,7 @@ def render(comparison: CaptureComparison, base: Side, head: Side) -> str:
         "quiet": sum(row["quiet"] for row in functions),
         "hidden": len(comparison.functions) - len(listed),
         "graph": graph is not None,
-        "tables": [_table(title, rows) for title, rows in comparison.tables.items()],
+        "tables": _tables(comparison),
         "environments": compared_environments(base[0].environment, head[0].environment),
     }
     title = f"{content['banner']['outcome']} · blcperf comparison"
@@ -83,12 +83,18 @@ def _facts(comparison: CaptureComparison, head: Side) -> list[tuple[str, str]]:
 # ---- tables
 
 
-def _table(title: str, rows: Sequence[Delta]) -> dict[str, Any]:
+def _tables(comparison: CaptureComparison) -> list[dict[str, Any]]:
+    tables = [_table(f"By {title}", rows, comparison.unit) for title, rows in comparison.tables.items()]
+    return [*tables, _table("System calls made", comparison.calls, CALLS_UNIT)] if comparison.calls else tables
+
+
+def _table(title: str, rows: Sequence[Delta], unit: str) -> dict[str, Any]:
     shown = rows[:_TABLE_ROWS]
     extent = _extent(shown)
     return {
         "title": title,
-        "rows": [_row(row, extent) for row in shown],
+        "unit": unit,
+        "rows": [_row(row, extent, unit=unit) for row in shown],
         "axis": _ends(extent),
         "hidden": len(rows) - len(shown),
     }
@@ -103,7 +109,7 @@ def _ends(extent: float) -> tuple[str, str]:
     return f"−{100 * extent:.3g} %", f"+{100 * extent:.3g} %"
 
 
-def _row(row: Delta, extent: float, place: int | None = None) -> dict[str, Any]:
+def _row(row: Delta, extent: float, place: int | None = None, unit: str = "") -> dict[str, Any]:
     tone = _tone(row)
     return {
         "name": name_text(row.name),
@@ -111,7 +117,7 @@ def _row(row: Delta, extent: float, place: int | None = None) -> dict[str, Any]:
         "key": f"{name_text(row.function.file)}::{name_text(row.function.name)}" if row.function else "",
         "tone": tone,
         "quiet": place is not None and not row.significant and place >= _SEEN,
-        "rates": (rate(row.base), rate(row.head)),
+        "rates": (rate(row.base, unit), rate(row.head, unit)),
         "change": f"{100 * row.change:+.1f} %" if row.significant else NOT_SIGNIFICANT,
         "interval": f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]",
         "bar": Markup(change_bar(row.change, row.low, row.high, extent, tone)),
