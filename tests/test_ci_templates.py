@@ -416,7 +416,7 @@ def test_gitlab_fails_a_planted_regression_and_names_the_function(tmp_path: Path
     made = run.artifacts / ".blcperf" / "ci"
     assert ElementTree.parse(made / "junit.xml").getroot().get("failures") == "1"
     (issue,) = json.loads((made / "gl-code-quality-report.json").read_text())
-    assert issue["location"] == {"path": "lib.py", "lines": {"begin": 5}}
+    assert issue["location"] == {"path": "lib.py", "lines": {"begin": 7}}
     assert "### ❌ blcperf: 1 regressed" in (made / "summary.md").read_text()
 
 
