@@ -6,11 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from pytest_blcperf import gate
-from pytest_blcperf.compare.compare import Sides, compare_benchmark, sides
+from pytest_blcperf.compare.compare import compare_benchmark, sides
 from pytest_blcperf.compare.suspects import Suspect, needs_profile, open_hypotheses, suspects
-from pytest_blcperf.compare.trial import confirm_looks
+from pytest_blcperf.compare.trial import Tested, confirm_looks
 from pytest_blcperf.gate import Hypothesis, Step
-from pytest_blcperf.model.comparison import BenchmarkComparison
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, test_id
 from pytest_blcperf.settings import Settings
 
@@ -68,8 +67,11 @@ def _screened(source: Source, settings: Mapping[str, Settings], launches: int) -
         source.measure(undecided, PROFILED_LAUNCHES, LOOK)
         for id_, base, head in _both(source, undecided):
             if id_ in settings:
-                comparison = compare_benchmark(base, head, settings[id_], phase=LOOK, paired=True)
-                _focus(source, comparison, sides(base, head, phase=LOOK, paired=True), settings[id_], ())
+                tested = gate.tests(
+                    compare_benchmark(base, head, settings[id_], phase=LOOK, paired=True), settings[id_]
+                )
+                # Further profiles only of what may have changed: for the rest the time of what it runs in is enough.
+                _focus(source, base, head, settings[id_], [one for one in tested if one.changed])
     for number in looks:
         source.measure(undecided, number, LOOK)
         steps: dict[str, set[Step]] = {}
@@ -81,26 +83,19 @@ def _screened(source: Source, settings: Mapping[str, Settings], launches: int) -
             if looked.step is Step.CONFIRM:
                 candidates[id_] = looked.candidates
             if id_ == item and looked.step is not Step.DONE:
-                _focus(
-                    source, comparison, sides(base, head, phase=LOOK, paired=True), settings[item], looked.candidates
-                )
+                tested = gate.tests(comparison, settings[item])
+                _focus(source, base, head, settings[item], open_hypotheses(tested, looked.candidates))
         undecided = [id_ for id_ in undecided if Step.EXTEND in steps.get(id_, {Step.EXTEND})]
     return candidates
 
 
-def _focus(
-    source: Source,
-    comparison: BenchmarkComparison,
-    both: Sides | None,
-    settings: Settings,
-    candidates: tuple[Hypothesis, ...],
-) -> None:
-    """Have further launches time the suspects, and profile only where a function cannot be timed."""
+def _focus(source: Source, base: Benchmark, head: Benchmark, settings: Settings, still_open: Sequence[Tested]) -> None:
+    """Have further launches time the suspects, and profile only where an open hypothesis cannot be timed."""
+    both = sides(base, head, phase=LOOK, paired=True)
     if both is None:
         return
-    timed = suspects(both, settings, comparison.id)
-    still_open = open_hypotheses(gate.tests(comparison, settings), candidates)
-    source.focus(comparison.id, timed, needs_profile(still_open, timed, both))
+    timed = suspects(both, settings, head.id)
+    source.focus(head.id, timed, needs_profile(still_open, timed, both))
 
 
 def _trials(

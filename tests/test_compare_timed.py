@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from measurements import benchmark, chosen, function, gated, of
+from measurements import benchmark, chosen, function, gated, launches, of
 
 from pytest_blcperf.compare import trial
 from pytest_blcperf.compare.compare import compare_benchmark, sides
 from pytest_blcperf.compare.suspects import CLOCK_NS, needs_profile, open_hypotheses, suspects
 from pytest_blcperf.compare.timed import timed_functions
 from pytest_blcperf.compare.trial import lockstep_trial
-from pytest_blcperf.gate import judge
+from pytest_blcperf.gate import judge, screen
 from pytest_blcperf.model.comparison import SELF, TOTAL
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, FunctionTimes
@@ -189,3 +189,21 @@ def test_the_same_work_in_more_calls_is_no_regression() -> None:
     head = benchmark(stacks, confirm=0, calls={**CALLS, "cheap": 80.0})
     (verdict,) = judge([lockstep_trial(base, head, chosen())], 0.001)
     assert verdict.outcome is Outcome.UNCHANGED
+
+
+def test_noise_of_a_share_is_no_candidate_where_all_around_it_stayed_as_it_was() -> None:
+    # 30 samples a launch: the share of `cheap` is off by 30 %, its caller is timed and the same.
+    base = clocked(benchmark({**PLAIN, "cheap < run < test": 40}, look=6, confirm=0, samples=300), {"run": 640})
+    noisy = {**PLAIN, "cheap < run < test": 60, "parse < run < test": 310}
+    head = clocked(benchmark(noisy, look=6, confirm=0, samples=300), {"run": 640})
+    compared = compare_benchmark(base, head, chosen(), phase=LOOK, paired=True)
+    cheap = next(
+        one for one in trial.tests(compared, chosen()) if one.function and one.function.function.name == "cheap"
+    )
+    assert cheap.slower and 0.001 < cheap.p_slower < 0.1
+    assert cheap.bounded
+    assert screen(compared, chosen(), last=True).candidates == ()
+    grown = clocked(benchmark(noisy, look=6, confirm=0, samples=300), {"run": 700})
+    faster = replace(grown, launches=launches([[10_800_000] * 3] * 6))
+    compared = compare_benchmark(base, faster, chosen(), phase=LOOK, paired=True)
+    assert "cheap" in {one.function.name for one in screen(compared, chosen(), last=True).candidates if one.function}

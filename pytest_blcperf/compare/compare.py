@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from pytest_blcperf.compare.align import match_functions
+from pytest_blcperf.compare.decide import most_change
 from pytest_blcperf.compare.estimate import (
     Times,
     dispersion,
@@ -102,6 +104,38 @@ class Sides:
         costs = shares[0] * self.times.base_ns, shares[1] * self.times.head_ns
         most = [SELF_SLACK * cost + LITTLE * self.times.base_ns for cost in costs]
         return timed.own if timed.own.base_ns <= most[0] and timed.own.head_ns <= most[1] else None
+
+    def around(self, pair: Pair) -> float:
+        """See `around` of FunctionComparison."""
+        if not self.paired or not self.times.base_ns:
+            return math.inf
+        inside = self._containing(pair)
+        bounds = [most_change(self.times.ratio)]
+        for other, cost, theirs in self._timed_around:
+            if other != pair and self._within(inside, theirs):
+                bounds.append(cost.base_ns / self.times.base_ns * most_change(cost.ratio))
+        return min(bounds)
+
+    @cached_property
+    def _timed_around(self) -> tuple[tuple[Pair, TimedCost, tuple[Mask, Mask]], ...]:
+        return tuple(
+            (pair, cost, self._containing(pair))
+            for pair in self.pairs
+            if pair.function in self.timed and (cost := self.exact(pair, TOTAL)) is not None
+        )
+
+    def _containing(self, pair: Pair) -> tuple[Mask, Mask]:
+        return (
+            self.base.containing([] if pair.index_base is None else [pair.index_base]),
+            self.head.containing([] if pair.index_head is None else [pair.index_head]),
+        )
+
+    def _within(self, inner: tuple[Mask, Mask], outer: tuple[Mask, Mask]) -> bool:
+        """Whether, on both sides, hardly any sample of the inner stacks is not in the outer ones."""
+        for side, some, others in zip((self.base, self.head), inner, outer, strict=True):
+            if side.within(some & others).sum() < WHOLE * side.within(some).sum():
+                return False
+        return True
 
     def counts(self, pair: Pair, kind: str) -> tuple[Floats, Floats]:
         """Samples a launch of one function, base and head."""
@@ -364,6 +398,7 @@ def _compared(both: Sides, pair: Pair, kind: str) -> FunctionComparison:
         code_changed=pair.code_changed,
         unit=both.unit,
         timed=exact is not None,
+        around=math.inf if exact is not None else both.around(pair),
     )
 
 

@@ -43,6 +43,12 @@ def upper_change(estimate: Estimate) -> float:
     return math.expm1(bound) if bound < 700 else math.inf
 
 
+def most_change(estimate: Estimate) -> float:
+    """The largest change in either direction that the 90 % interval allows, as a positive fraction."""
+    mirrored = Estimate(-estimate.log_ratio, estimate.standard_error, estimate.freedom)
+    return max(upper_change(estimate), -math.expm1(-upper_log_ratio(mirrored)))
+
+
 def below_margin(estimate: Estimate, change: float) -> bool:
     """Whether the upper bound lies below `change`: no slowdown of that size is there."""
     return upper_log_ratio(estimate) < math.log1p(change)

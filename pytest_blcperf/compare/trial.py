@@ -28,6 +28,8 @@ NEAR = 0.7
 """Part of threshold and impact from which on a first look takes something for a candidate."""
 TIME_GREW = 0.05
 """P-value of a function's time from which on it counts as grown beside the number of its calls."""
+CLEAR_P = 0.001
+"""P-value of a function's share below which it is looked into although all around it stayed as it was."""
 CONFIRM_LAUNCHES = 2
 """How many times the launches of the looks may confirm: a verdict at one in a thousand wants degrees of freedom."""
 CONFIRM_SPENT = (0.2, 0.3, 0.5)
@@ -82,7 +84,7 @@ class Tested:
     def nearly_slower(self) -> bool:
         """Effect and impact are near what the gate fails for: the launches to come may put them above."""
         weighty = self.function is None or self.function.impact >= NEAR * self.limits.min_impact
-        return self.estimate.change > NEAR * self.limits.threshold and weighty
+        return self.estimate.change > NEAR * self.limits.threshold and weighty and not self.bounded
 
     @property
     def faster(self) -> bool:
@@ -96,8 +98,33 @@ class Tested:
         return below_margin(self.estimate, self.limits.threshold)
 
     @property
+    def changed(self) -> bool:
+        """More than its time says that the function may have got dearer: it is new, edited, or called more often."""
+        one = self.function
+        if one is None:
+            return False
+        more = one.counts_exact and (one.calls_head or 0.0) > (one.calls_base or 0.0)
+        return one.samples_base == 0 or bool(one.code_changed) or more
+
+    @property
+    def bounded(self) -> bool:
+        """What it runs in cannot have changed, either way, by half of the least that the gate fails for.
+
+        Counts for functions that are neither timed nor `changed`. Shares are so noisy that one in a dozen of those
+        looks dearer by chance. The price: one that got dearer while something else in the same caller got just as much
+        cheaper has to be clear at the first look.
+        """
+        one = self.function
+        if one is None or one.timed or self.changed:
+            return False
+        small = one.around < max(self.limits.threshold * one.share_base, self.limits.min_impact) / 2
+        return small and self.p_slower >= CLEAR_P
+
+    @property
     def harmless(self) -> bool:
         """The upper bound rules out what the gate fails for: the effect, or a large enough impact."""
+        if self.bounded:
+            return True
         most = upper_change(self.estimate)
         if self.unchanged or self.function is None or not math.isfinite(most):
             return self.unchanged

@@ -227,4 +227,6 @@ def _outcome(
         accused = tested.hypothesis in trial.candidates and tested.hypothesis not in moved
         if accused and one.outcome is Outcome.INCONCLUSIVE and not tested.harmless:
             return Outcome.INCONCLUSIVE, reason.unconfirmed(trial, one, tested.limits.threshold, findings.alpha)
-    return Outcome.IMPROVED if improved else Outcome.UNCHANGED, reason.hiding(functions)
+    return Outcome.IMPROVED if improved else Outcome.UNCHANGED, reason.hiding(
+        [one for tested, one in judged if not tested.bounded], len(functions)
+    )

@@ -61,6 +61,9 @@ class FunctionComparison:
     unit: str = NANOSECONDS
     timed: bool = False
     """Measured by clocks at its entry and exit; otherwise from its share of the profile."""
+    around: float = math.inf
+    """Of one that is not timed: by how much of the benchmark what it runs in can have changed at most, either way, by
+    its 90 % interval: the benchmark itself, or a timed function that always calls it. Infinite when unknown."""
 
 
 @dataclass(frozen=True)
