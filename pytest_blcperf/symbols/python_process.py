@@ -128,7 +128,7 @@ def _hint(found: PythonProcess) -> str:
     if found.version >= (3, 12) or not found.version[0]:
         how = "start it with python -X perf, or PYTHONPERFSUPPORT=1 in its environment"
     else:
-        how = "Python 3.12 can (python -X perf), or use --blcperf-backend=py-spy"
+        how = "Python 3.12 can (python -X perf), or py-spy (--backend py-spy)"
     return f"process {found.process} ({name}) shows no Python functions: {how}"
 
 
