@@ -197,7 +197,9 @@ class Controller:
             number = sum(window.name.partition("#")[0] == name for window in self._windows)
             label = f"{name}#{number + 1}" if number else name
             self._windows.append(Benchmark(f"{file}::{label}", label, file, node.location[1] or 0, (), profile))
-            hot = ", ".join(f"{one.name} {one.self_share or one.total_share:.0%}" for one in hottest(profile, 3))
+            hot = ", ".join(
+                f"{one.name} {one.self_share or one.total_share:.0%}" for one in hottest(profile, 3, leaves_first=True)
+            )
             self._lines.append(f"window of {seconds:.2f} s in {label}: {profile.total_samples} samples; {hot}")
 
         fixture = ProfilingServiceFixture(self._settings.backend, self._settings.rate, keep, foreign_window)

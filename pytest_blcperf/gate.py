@@ -44,6 +44,11 @@ JOIN_P = 0.35
 suspect as for three, and the culprit is often next to the first suspect (its caller, or the benchmark as a whole)."""
 
 
+BY_TIME, BY_CALLS, BY_INSTRUCTIONS = 0.5, 0.2, 0.3
+"""What the three kinds of evidence may spend of alpha, declared beforehand. One correction over all of them would
+change with the data: how many functions are called more often is not known when a confirmation ends."""
+
+
 class Step(Enum):
     """What to do after a look."""
 
@@ -86,10 +91,15 @@ def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]
     spend: a p-value again, by the union bound. Stored: there are no fresh launches, so Holm over every hypothesis on
     the data there is. Improvements: Holm over every hypothesis of the session on all data. The estimate shown beside a
     verdict is that of all launches. Where instructions were counted, they are hypotheses too, on the data there is:
-    counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`).
+    counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`). The three kinds are
+    corrected each for itself, and have parts of alpha (`BY_TIME` and so on).
     """
-    every = [one for trial in trials for one in (trial, trial.counts) if one is not None]
-    findings = Findings(_adjusted(_accusations(every)), _adjusted(_gains(every)), alpha)
+    counts = [trial.counts for trial in trials if trial.counts is not None]
+    by_calls = _spending(_by_calls(trials), BY_CALLS)
+    slower = _spending(_accusations(trials), BY_TIME) | _spending(_accusations(counts), BY_INSTRUCTIONS)
+    for hypothesis, p in by_calls.items():
+        slower[hypothesis] = min(slower.get(hypothesis, 1.0), p)
+    findings = Findings(slower, _adjusted(_gains([*trials, *counts])), alpha, by_calls)
     return tuple(_verdict(trial, findings) for trial in trials)
 
 
@@ -103,9 +113,10 @@ def _verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
 def settled(trials: Sequence[Trial], alpha: float) -> frozenset[str]:
     """Ids of the benchmarks whose candidates are all convicted or ruled out: more launches would change nothing.
 
-    P-values only fall with further looks, so what Holm rejects now it rejects at the end.
+    `trials` are those of all benchmarks with candidates. P-values of times only fall with further looks, so what Holm
+    rejects now it rejects at the end.
     """
-    adjusted = _adjusted(_accusations(trials))
+    adjusted = _spending(_accusations(trials), BY_TIME)
     done = []
     for trial in trials:
         ruled_out = {one.hypothesis for one in tests(trial.overall, trial.settings) if one.harmless}
@@ -138,9 +149,11 @@ def _accusations(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
                     continue
                 p = min(1.0, _p_dearer(trial, tested) / spent)
                 found[tested.hypothesis] = min(found.get(tested.hypothesis, 1.0), p)
-        for hypothesis, p in trial.by_calls.items():
-            found[hypothesis] = min(found.get(hypothesis, 1.0), p)
     return found
+
+
+def _by_calls(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
+    return {hypothesis: p for trial in trials for hypothesis, p in trial.by_calls.items()}
 
 
 def _p_dearer(trial: Trial, tested: Tested) -> float:
@@ -159,6 +172,11 @@ def _gains(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
         if not trial.incomparable
         for tested in tests(trial.overall, trial.settings)
     }
+
+
+def _spending(p_values: Mapping[Hypothesis, float], part: float) -> dict[Hypothesis, float]:
+    """Adjusted by Holm, to be held against alpha though only that part of it may be spent."""
+    return {one: min(1.0, p / part) for one, p in _adjusted(p_values).items()}
 
 
 def _adjusted(p_values: Mapping[Hypothesis, float]) -> dict[Hypothesis, float]:

@@ -61,17 +61,19 @@ def trials(
 def _screened(source: Source, settings: Mapping[str, Settings], launches: int) -> dict[str, tuple[Hypothesis, ...]]:
     """The candidates of each benchmark that has some, after the looks."""
     candidates: dict[str, tuple[Hypothesis, ...]] = {}
-    undecided = list(settings)
+    undecided, focused = list(settings), set[str]()
     looks = _looks(launches)
-    if looks[0] > PROFILED_LAUNCHES:
+    if looks[0] > PROFILED_LAUNCHES + 1:
         source.measure(undecided, PROFILED_LAUNCHES, LOOK)
         for id_, base, head in _both(source, undecided):
             if id_ in settings:
                 tested = gate.tests(
                     compare_benchmark(base, head, settings[id_], phase=LOOK, paired=True), settings[id_]
                 )
-                # Further profiles only of what may have changed: for the rest the time of what it runs in is enough.
-                _focus(source, base, head, settings[id_], [one for one in tested if one.changed])
+                # Further profiles only for what may have changed: for the rest the time of what it runs in is enough.
+                worth = [one for one in tested if one.changed or one.striking]
+                _focus(source, base, head, settings[id_], worth, tried=False)
+                focused.add(id_)
     for number in looks:
         source.measure(undecided, number, LOOK)
         steps: dict[str, set[Step]] = {}
@@ -84,18 +86,32 @@ def _screened(source: Source, settings: Mapping[str, Settings], launches: int) -
                 candidates[id_] = looked.candidates
             if id_ == item and looked.step is not Step.DONE:
                 tested = gate.tests(comparison, settings[item])
-                _focus(source, base, head, settings[item], open_hypotheses(tested, looked.candidates))
+                tried = item in focused
+                _focus(source, base, head, settings[item], open_hypotheses(tested, looked.candidates), tried=tried)
+                focused.add(item)
         undecided = [id_ for id_ in undecided if Step.EXTEND in steps.get(id_, {Step.EXTEND})]
     return candidates
 
 
-def _focus(source: Source, base: Benchmark, head: Benchmark, settings: Settings, still_open: Sequence[Tested]) -> None:
-    """Have further launches time the suspects, and profile only where an open hypothesis cannot be timed."""
+def _focus(
+    source: Source,
+    base: Benchmark,
+    head: Benchmark,
+    settings: Settings,
+    still_open: Sequence[Tested],
+    *,
+    tried: bool,
+) -> None:
+    """Have further launches time the suspects, and profile only where an open hypothesis cannot be timed.
+
+    A run that is saved is profiled all the same: others will be compared with its shares.
+    """
     both = sides(base, head, phase=LOOK, paired=True)
     if both is None:
         return
     timed = suspects(both, settings, head.id)
-    source.focus(head.id, timed, needs_profile(still_open, timed, both))
+    profile = settings.save is not None or needs_profile(still_open, timed, both, tried=tried)
+    source.focus(head.id, timed, profile)
 
 
 def _trials(

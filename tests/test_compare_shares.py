@@ -82,4 +82,6 @@ def test_the_hottest_come_first() -> None:
         ("mid", 0.7, 1.0),
         ("leaf", 0.3, 0.8),
     ]
-    assert hottest(profile(STACKS, 2, self_time=False), 1)[0].self_share is None
+    unknown = profile(STACKS, 2, samples=10, self_time=False)
+    assert hottest(unknown, 1)[0].self_share is None
+    assert [one.function.name for one in hottest(unknown, 2, leaves_first=True)] == ["mid", "leaf"]

@@ -60,12 +60,12 @@ def test_times_are_per_iteration_and_paired_by_launch() -> None:
     assert timed_functions(base, benchmark(PLAIN, look=4, confirm=0), [0, 1], [pair]) == {}
 
 
-def test_a_round_in_which_a_side_did_not_call_the_function_counts_for_nothing() -> None:
+def test_rounds_in_which_a_side_did_not_call_the_function_are_taken_together() -> None:
     base = clocked(benchmark(PLAIN, look=2, confirm=0), {"parse": 330})
     idle = [replace(one, total_ns=one.total_ns * [[1], [0], [1]]) for one in base.function_times]
     head = replace(base, function_times=tuple(idle))
     (found,) = timed_functions(base, head, [0, 1], [(function("parse"), function("parse"))]).values()
-    assert found.total.ratio.change == pytest.approx(0)
+    assert found.total.ratio.change == pytest.approx(-1 / 3)
     none = replace(head, function_times=tuple(replace(one, total_ns=one.total_ns * 0) for one in idle))
     (found,) = timed_functions(base, none, [0, 1], [(function("parse"), function("parse"))]).values()
     assert found.total.ratio.freedom == 0
@@ -156,10 +156,11 @@ def test_a_profile_is_needed_only_for_what_no_clock_can_tell() -> None:
     compared = compare_benchmark(base, base, chosen(), phase=LOOK, paired=True)
     every = trial.tests(compared, chosen())
     timed = tuple((function(name), function(name)) for name in ("run", "parse", "render", "load"))
-    assert not needs_profile(every, timed, both)
-    assert needs_profile(every, timed[:3], both)
+    assert not needs_profile(every, timed, both, tried=False)
+    assert needs_profile(every, timed[:3], both, tried=False)
+    assert needs_profile(every, timed, both, tried=True)
     own = [one.hypothesis for one in every if one.function is None]
-    assert not needs_profile(open_hypotheses(every, own), (), both)
+    assert not needs_profile(open_hypotheses(every, own), (), both, tried=False)
 
 
 def test_functions_of_other_launches_and_names_do_not_mix() -> None:

@@ -172,7 +172,7 @@ class ClockedSide(FakeSide):
             return {"found": list(self.found[: len(arguments["functions"])])}
         if op == "clock-open":
             self._chosen = list(arguments["chosen"])
-            return {"untimed": list(self.untimed)}
+            return {"untimed": list(self.untimed), "between": 1e4 if self._name == "base" else 1e5}
         if op == "clock-round":
             return {**answer, "readings": [[1, 100 + number, 50] for number in self._chosen]}
         return answer
@@ -199,7 +199,7 @@ def timed_functions(found: tuple[bool, ...] = (True, True, True), untimed: tuple
 def test_suspects_are_timed_in_alternating_rounds_after_the_plain_ones() -> None:
     log, data = timed_functions()
     kinds = [kind for _, kind, _ in log]
-    order = ["timed", "clock-find", "clock-open", "clock-round", "clock-close"]
+    order = ["timed", "clock-find", "clock-open", "clock-fit", "clock-round", "clock-close"]
     assert [kinds.index(kind) for kind in order] == sorted(kinds.index(kind) for kind in order)
     rounds = [name for name, kind, _ in log if kind == "clock-round"]
     assert len(rounds) == 20

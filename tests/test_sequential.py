@@ -8,7 +8,7 @@ from dataclasses import replace
 from measurements import benchmark, chosen, launches
 
 from pytest_blcperf.compare.trial import confirm_looks, lockstep_trial
-from pytest_blcperf.gate import judge
+from pytest_blcperf.gate import Hypothesis, judge, settled
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
 from pytest_blcperf.model.verdict import Outcome
 from pytest_blcperf.sequential import trials
@@ -82,7 +82,8 @@ def test_what_stays_open_takes_every_launch() -> None:
 def test_after_the_first_profiles_the_suspects_are_timed_and_profiled_only_where_that_is_needed() -> None:
     base = benchmark(PLAIN, look=12, confirm=24, calls=CALLS, samples=200)
     source, _ = run(base, benchmark({**PLAIN, "load < test": 480}, look=12, confirm=24, calls=CALLS, samples=200))
-    assert source.focused[-1] == (["run", "load", "parse", "render"], False)
+    # No clock of these recorded launches tells anything, so after the first look there are profiles again.
+    assert source.focused == [(["run", "load", "parse", "render"], False), (["run", "load", "parse", "render"], True)]
     uncounted = benchmark(PLAIN, look=12, confirm=24, samples=200)
     source, _ = run(uncounted, benchmark({**PLAIN, "load < test": 480}, look=12, confirm=24, samples=200))
     assert source.focused[-1] == ([], True)
@@ -103,3 +104,25 @@ def test_looks_spend_declared_parts_of_alpha() -> None:
     few = benchmark(PLAIN, look=4, confirm=8)
     looks = lockstep_trial(few, few, chosen(launches="4")).confirmations
     assert sum(spent for spent, _ in looks) == 1
+
+
+def test_what_all_launches_together_put_below_the_threshold_is_no_regression() -> None:
+    times = [[10_000_000]] * 12 + [[10_520_000]] * 24
+    head = replace(benchmark({"test": 1000}, look=12, confirm=24), launches=launches(times, 12))
+    trial = lockstep_trial(
+        benchmark({"test": 1000}, look=12, confirm=24), head, chosen(), [Hypothesis("bench.py::test_lib")]
+    )
+    (verdict,) = judge([trial], 0.001)
+    assert verdict.outcome is not Outcome.REGRESSED
+
+
+def test_a_stop_is_held_against_the_same_part_of_alpha_as_the_verdict() -> None:
+    base = benchmark(PLAIN, look=12, confirm=6)
+    slow = benchmark({**PLAIN, "load < test": 520}, look=12, confirm=6)
+    trial = lockstep_trial(base, slow, chosen(), [Hypothesis("bench.py::test_lib")])
+    assert settled([trial], 0.001) == {"bench.py::test_lib"}
+    # Whatever else is judged in the session by other evidence takes nothing back.
+    more = benchmark(PLAIN, look=12, confirm=0, calls=CALLS)
+    twice = benchmark(PLAIN, look=12, confirm=0, calls={name: 2 * calls for name, calls in CALLS.items()})
+    others = [lockstep_trial(more, twice, chosen()) for _ in range(20)]
+    assert judge([trial, *others], 0.001)[0].outcome is Outcome.REGRESSED

@@ -171,11 +171,12 @@ def _time_functions(
     if not timed:
         return
     readings: list[list[list[list[int]]]] = [[] for _ in sides]
-    untimed: set[int] = set()
+    opened = [side.request("clock-open", chosen=timed, iterations=iterations) for side in sides]
+    untimed = {int(number) for answer in opened for number in answer["untimed"]}
+    between = min(float(answer["between"]) for answer in opened)
     for side in sides:
-        untimed |= {
-            int(number) for number in side.request("clock-open", chosen=timed, iterations=iterations)["untimed"]
-        }
+        # The same clock on both: they have different errors.
+        side.request("clock-fit", between=between, iterations=iterations)
     for order in islice(_sweeps(len(sides), generator), sweeps):
         for index in order:
             answer = sides[index].request("clock-round", iterations=iterations)

@@ -83,7 +83,7 @@ class Window:
         """The functions of the window, hottest first; empty without a profile."""
         from pytest_blcperf.model.hottest import hottest
 
-        return hottest(self.profile) if self.profile is not None else []
+        return hottest(self.profile, leaves_first=True) if self.profile is not None else []
 
 
 class ServiceFixture:

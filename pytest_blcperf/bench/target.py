@@ -6,7 +6,6 @@ Every request and every answer is plain data (see `lockstep.py` for who asks wha
 from __future__ import annotations
 
 import gc
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +38,10 @@ Answer = dict[str, Any]
 DECLARED_SECONDS = 5.0
 """How long the calls that a test declares may take when it is only looked at; a longer schedule is cut short."""
 UNDECLARED_ROUNDS = 5
+NEVER = 1e18
+"""ns between calls of functions that are not called again and again."""
+MOST_TIMED = 1.25
+"""How much more time than the round's CPU time its functions may have been given, for what clocks do not know."""
 CLOCK_NS = 20_000
 """A round at least: the clocks themselves take a microsecond."""
 UNHURRIED_NS = 100_000_000
@@ -257,30 +260,48 @@ class Target:
         return {"found": [code is not None for code in self._suspects]}
 
     def _on_clock_open(self, request: Request) -> Answer:
-        """Begin timing them, with the clock that suits how often they are called; their code is warm afterwards."""
-        iterations = int(request["iterations"])
+        """Begin timing them; which of them cannot be, and ns between calls of any of them. Their code is warm then."""
         codes = [code for number in request["chosen"] if (code := self._suspects[number]) is not None]
-        self._open_clock(FunctionClock(codes))
-        _, wall = self._round(iterations)
-        assert self._clock is not None
-        between = wall / max(1, sum(one.calls for one in self._clock.take()))
-        self._close_clock()
-        fitting = FunctionClock.fitting(codes, between if self._job.setup is None else math.inf)
-        self._open_clock(fitting)
-        self._round(iterations)
-        return {"untimed": [codes.index(code) for code in fitting.untimed]}
+        self._suspects = list(codes)
+        clock = FunctionClock(codes)
+        if not self._opened(clock):
+            return {"untimed": list(range(len(codes))), "between": NEVER}
+        _, wall = self._round(int(request["iterations"]))
+        between = wall / max(1, sum(one.calls for one in clock.take()))
+        untimed = {id(code) for code in clock.untimed}
+        return {
+            "untimed": [place for place, code in enumerate(codes) if id(code) in untimed],
+            "between": between if self._job.setup is None else NEVER,
+        }
 
-    def _open_clock(self, clock: FunctionClock) -> None:
-        self._clock = clock
-        clock.open()
+    def _on_clock_fit(self, request: Request) -> Answer:
+        """Go on with the clock that suits how often they are called, on the side that calls them more often."""
+        codes = [code for code in self._suspects if code is not None]
+        self._close_clock()
+        if self._opened(FunctionClock.fitting(codes, float(request["between"]))):
+            self._round(int(request["iterations"]))
+        return {}
+
+    def _opened(self, clock: FunctionClock) -> bool:
+        """Whether the clock runs now. That it cannot be installed is of no concern to the benchmark."""
+        try:
+            clock.open()
+        except Exception:
+            clock.close()
+            return False
         clock.stop()
+        self._clock = clock
+        return True
 
     def _on_clock_round(self, request: Request) -> Answer:
-        assert self._clock is not None
-        self._clock.take()
+        clock = self._clock
+        if clock is None:
+            return {**self._on_round(request), "readings": []}
+        clock.take()
         cpu, wall = self._round(int(request["iterations"]))
-        readings = [[one.calls, one.total_ns, one.self_ns] for one in self._clock.take()]
-        if self._clock.misplaced:
+        readings = [[one.calls, one.total_ns, one.self_ns] for one in clock.take()]
+        # Greenlets confuse the clock, and in further threads it counts waiting too: no reading is better than those.
+        if clock.misplaced or sum(own for _, _, own in readings) > MOST_TIMED * cpu + CLOCK_NS:
             readings = []
         return {"cpu": cpu, "wall": wall, "memory": resident_bytes(), "readings": readings}
 

@@ -139,10 +139,10 @@ class FunctionClock:
 
         An activation has all its time when it ends, so take readings where no timed function is running.
         """
-        if self._since is not None:
-            end = self._activations.now()
-            if self._gauge is not None and self._installed is not None:
-                self._activations.cost = self._gauge.measured()
+        counting, end = self._since is not None, self._activations.now()
+        if self._gauge is not None and self._installed is not None:
+            self._activations.cost = self._gauge.measured()
+        if counting:
             self._keep(end)
             self._activations.begin()
         kept, self._kept = self._kept, [(0, 0.0, 0.0)] * len(self.codes)

@@ -47,14 +47,14 @@ def unconfirmed(trial: Trial, verdict: FunctionVerdict, threshold: float, alpha:
     return f"{looks}, {_not_confirmed(trial)}; {needed(trial, one.ratio, threshold, alpha)}"
 
 
-def hiding(functions: Sequence[FunctionVerdict], hot: int) -> str:
-    """What the undecided ones of so many hot functions of an unchanged benchmark could hide; "" when there are none."""
+def hiding(functions: Sequence[FunctionVerdict]) -> str:
+    """What the undecided hot functions of an unchanged benchmark could hide; "" when all are decided."""
     undecided = [verdict for verdict in functions if verdict.outcome is Outcome.INCONCLUSIVE]
     if not undecided:
         return ""
     most = max(upper_change(verdict.comparison.ratio) for verdict in undecided)
     hidden = f"could hide up to {_percent(most)}" if math.isfinite(most) else "could not be judged"
-    return f"{len(undecided)} of {hot} hot functions {hidden}"
+    return f"{len(undecided)} of {len(functions)} hot functions {hidden}"
 
 
 def few_launches(launches: int) -> str:

@@ -55,9 +55,13 @@ def _wanted(both: Sides, pair: Pair, settings: Settings, benchmark: str) -> bool
     return _share(both, pair) >= max(least, 1e-9) and (_least(both, pair) < WHOLE or _least(both, pair, SELF) >= least)
 
 
-def needs_profile(tested: Iterable[Tested], timed: Collection[Suspect], both: Sides) -> bool:
-    """Whether one of these open hypotheses can only be judged by a profile: no clock can tell of it."""
-    return any(not _told_by_clock(one, timed, both) for one in tested if one.function is not None)
+def needs_profile(tested: Iterable[Tested], timed: Collection[Suspect], both: Sides, *, tried: bool) -> bool:
+    """Whether one of these open hypotheses can only be judged by a profile: no clock can tell of it.
+
+    `tried` says that launches with clocks are among the data: then only what those told counts. Not every function can
+    be timed in every interpreter, and stacks that are switched (greenlets) defeat the clock.
+    """
+    return any(not _told_by_clock(one, timed, both, tried) for one in tested if one.function is not None)
 
 
 def open_hypotheses(tested: Iterable[Tested], candidates: Collection[Hypothesis] = ()) -> list[Tested]:
@@ -65,9 +69,11 @@ def open_hypotheses(tested: Iterable[Tested], candidates: Collection[Hypothesis]
     return [one for one in tested if (one.hypothesis in candidates if candidates else not one.harmless)]
 
 
-def _told_by_clock(tested: Tested, timed: Collection[Suspect], both: Sides) -> bool:
+def _told_by_clock(tested: Tested, timed: Collection[Suspect], both: Sides, tried: bool) -> bool:
     one = tested.function
     assert one is not None
+    if tried:
+        return one.timed
     if one.function not in {head for _, head in timed}:
         return False
     if one.kind == TOTAL:

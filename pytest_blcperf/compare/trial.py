@@ -28,6 +28,8 @@ NEAR = 0.7
 """Part of threshold and impact from which on a first look takes something for a candidate."""
 TIME_GREW = 0.05
 """P-value of a function's time from which on it counts as grown beside the number of its calls."""
+STRIKING = 5.0
+"""Times the least impact: what a share of two launches' profiles has to show to be profiled on."""
 CLEAR_P = 0.001
 """P-value of a function's share below which it is looked into although all around it stayed as it was."""
 CONFIRM_LAUNCHES = 2
@@ -79,6 +81,13 @@ class Tested:
         """Effect and impact are as large as the gate fails for."""
         weighty = self.function is None or self.function.impact >= self.limits.min_impact
         return self.estimate.change > self.limits.threshold and weighty
+
+    @property
+    def striking(self) -> bool:
+        """A share grew by so much of the benchmark that it may be more than noise, though all around it stayed."""
+        one = self.function
+        large = one is not None and one.impact >= STRIKING * self.limits.min_impact
+        return large and self.estimate.change > NEAR * self.limits.threshold
 
     @property
     def nearly_slower(self) -> bool:
@@ -168,7 +177,8 @@ class Trial:
 
         The function is called more often by more than its threshold, that is worth the least impact, surely half of it,
         and its time grew too (p < 0.05): else the same work may have been dealt out to more calls. Where wall time is
-        gated, a share of the CPU time does not say what calls are worth.
+        gated, a share of the CPU time does not say what calls are worth. All functions with more calls are in it, so
+        that they count in the correction; p is 1 of those that this does not accuse.
         """
         if not self.paired or self.incomparable or self.overall.judged != CPU:
             return {}
@@ -177,8 +187,8 @@ class Trial:
         for more in more_calls(self.overall.functions):
             one = tested[more.comparison]
             grew = one.slower and p_above(one.estimate, 0.0) < TIME_GREW
-            if grew and more.growth - 1 > one.limits.threshold and more.likely >= one.limits.min_impact:
-                found[one.hypothesis] = more.p(TOLERATED * one.limits.min_impact)
+            weighty = more.growth - 1 > one.limits.threshold and more.likely >= one.limits.min_impact
+            found[one.hypothesis] = more.p(TOLERATED * one.limits.min_impact) if grew and weighty else 1.0
         return found
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pytest_blcperf.compare import reason
 from pytest_blcperf.compare.blame import follows_from, moved_within
@@ -22,23 +22,28 @@ _CHANGED_LISTED = 50
 
 @dataclass(frozen=True)
 class Findings:
-    """The session's adjusted p-values: of slowdowns on the data that may convict, of gains on all data."""
+    """The session's adjusted p-values: of slowdowns on the data that may convict, of gains on all data.
+
+    `by_calls` are those of slowdowns that the number of calls alone shows; they are in `slower` too.
+    """
 
     slower: Mapping[Hypothesis, float]
     faster: Mapping[Hypothesis, float]
     alpha: float
+    by_calls: Mapping[Hypothesis, float] = field(default_factory=dict)
 
     def improved(self, tested: Tested) -> bool:
         """Whether a gain is shown."""
         return tested.faster and self.faster.get(tested.hypothesis, 1.0) <= self.alpha
 
     def convicted(self, trial: Trial) -> frozenset[Hypothesis]:
-        """Slowdowns that are significant, and large enough, in the data that may convict."""
+        """Slowdowns that are significant, and large enough, in the data that may convict and in all of it."""
         if trial.incomparable or trial.shown_only:
             return frozenset()
-        place = trial.overall.id, trial.overall.unit
         return frozenset(
-            one for one, p in self.slower.items() if p <= self.alpha and (one.benchmark, one.unit) == place
+            one.hypothesis
+            for one in tests(trial.overall, trial.settings)
+            if one.slower and self.slower.get(one.hypothesis, 1.0) <= self.alpha
         )
 
 
@@ -175,8 +180,8 @@ def _function(
 
 def _told_by_calls(trial: Trial, tested: Tested, findings: Findings) -> bool:
     """Whether the number of its calls is enough to convict a function."""
-    p = trial.by_calls.get(tested.hypothesis, 1.0)
-    return tested.hypothesis in findings.convicted(trial) and len(findings.slower) * p <= findings.alpha
+    told = findings.by_calls.get(tested.hypothesis, 1.0) <= findings.alpha
+    return told and tested.hypothesis in findings.convicted(trial)
 
 
 def _blame(judged: FunctionVerdict) -> tuple[bool, bool, bool, bool, float]:
@@ -227,6 +232,4 @@ def _outcome(
         accused = tested.hypothesis in trial.candidates and tested.hypothesis not in moved
         if accused and one.outcome is Outcome.INCONCLUSIVE and not tested.harmless:
             return Outcome.INCONCLUSIVE, reason.unconfirmed(trial, one, tested.limits.threshold, findings.alpha)
-    return Outcome.IMPROVED if improved else Outcome.UNCHANGED, reason.hiding(
-        [one for tested, one in judged if not tested.bounded], len(functions)
-    )
+    return Outcome.IMPROVED if improved else Outcome.UNCHANGED, reason.hiding(functions)

@@ -24,8 +24,12 @@ class HotFunction:
         return self.function.name
 
 
-def hottest(profile: Profile, top: int = 100) -> list[HotFunction]:
-    """The functions with most self time (total time where self time is unknown), at most `top`."""
+def hottest(profile: Profile, top: int = 100, *, leaves_first: bool = False) -> list[HotFunction]:
+    """The functions with most self time (total time where self time is unknown), at most `top`.
+
+    `leaves_first` puts those in order by what the samples end in, though the backend's self time is not exact: by total
+    time a main loop is first that does nothing itself.
+    """
     whole = profile.total_weight
     if whole <= 0:
         return []
@@ -42,4 +46,5 @@ def hottest(profile: Profile, top: int = 100) -> list[HotFunction]:
         HotFunction(function, own.get(function, 0.0) / whole if profile.self_time else None, weight / whole)
         for function, weight in total.items()
     ]
-    return sorted(hot, key=lambda one: (-(one.self_share or 0.0), -one.total_share, one.function.name))[:top]
+    by_self = own if profile.self_time or leaves_first else {}
+    return sorted(hot, key=lambda one: (-by_self.get(one.function, 0.0), -one.total_share, one.function.name))[:top]

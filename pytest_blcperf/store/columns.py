@@ -28,6 +28,8 @@ INSTRUCTION_LIMIT = 10**18
 """Instructions of one repetition: years of a processor's."""
 SAMPLE_LIMIT = 10**9
 """Samples of one row: sums over any file fit in 64 bits."""
+TIMED_LIMIT = 100
+"""Timed functions of a launch; a release times 20 at most."""
 LAUNCH_LIMIT = 10_000
 """The largest launch index: small enough to be used as an array's length."""
 LINE_LIMIT = 10**9
@@ -161,6 +163,8 @@ def function_times_from_columns(fields: Fields) -> tuple[FunctionTimes, ...]:
 def _function_times(fields: Fields, functions: Sequence[Function]) -> FunctionTimes:
     indices = fields.integers("functions", 0, len(functions) - 1)
     unique(indices, fields.where)
+    if len(indices) > TIMED_LIMIT:
+        raise MalformedError(f"{fields.place('functions')}: {len(indices)} timed functions, more than {TIMED_LIMIT}")
     columns = (
         fields.integers("calls", 0, COUNT_LIMIT),
         fields.integers("total_ns", 0, TIME_LIMIT),

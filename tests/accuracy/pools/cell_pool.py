@@ -11,7 +11,7 @@ import numpy as np
 from accuracy.pools import pool_file
 
 from pytest_blcperf.compare.compare import compare_benchmark, sides
-from pytest_blcperf.compare.suspects import needs_profile, open_hypotheses, suspects
+from pytest_blcperf.compare.suspects import needs_profile, suspects
 from pytest_blcperf.compare.trial import tests
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Floats, Ints, Profile
@@ -177,5 +177,5 @@ def suspects_in(
         return [], True
     timed = suspects(both, settings, head.id)
     compared = compare_benchmark(base, head, settings, phase=LOOK, paired=True)
-    still_open = open_hypotheses(tests(compared, settings))
-    return list(timed), needs_profile(still_open, timed, both)
+    still_open = [one for one in tests(compared, settings) if one.changed or one.striking]
+    return list(timed), needs_profile(still_open, timed, both, tried=False)
