@@ -23,6 +23,11 @@ class Request:
     found: CalibrationRecord | None = None
     settings: Settings | None = None
     root: Path | None = None
+    interrupted: bool = False
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Note Ctrl-C; pytest ends itself in the same way when a file cannot be collected."""
+        self.interrupted = not isinstance(excinfo.value, pytest.Session.Interrupted)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:

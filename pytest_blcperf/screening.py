@@ -9,7 +9,7 @@ from pytest_blcperf import gate
 from pytest_blcperf.bench.repository import Repository
 from pytest_blcperf.compare.align import match_benchmarks
 from pytest_blcperf.compare.screening import Screened, Step, cleared, screen_stored
-from pytest_blcperf.errors import BlcperfError
+from pytest_blcperf.errors import BlcperfError, UsageError
 from pytest_blcperf.model.run import Run, test_id
 from pytest_blcperf.model.verdict import BenchmarkVerdict
 from pytest_blcperf.model.warning import Warning
@@ -78,13 +78,22 @@ def screen_runs(
 
 
 def changed_since(repository: Repository | None, run: Run) -> frozenset[str]:
-    """The files that differ from a run's commit; empty where that is not known, which leaves it to functions' code."""
+    """The files that differ from a run's commit.
+
+    Raises UsageError where that is not known: a constant that changed would be cleared.
+    """
     if repository is None or not run.commit or run.dirty:
-        return frozenset()
+        raise UsageError(
+            f"the stored run {run.label} is of no commit, so what differs from it is not known",
+            "save one of a clean commit with --blcperf-save, or gate with --blcperf-mode=lockstep",
+        )
     try:
         return frozenset(one.path for one in repository.differences(run.commit))
-    except BlcperfError:
-        return frozenset()
+    except BlcperfError as error:
+        raise UsageError(
+            f"what differs from the stored run {run.label} is not known: {error.message}",
+            "fetch its commit (in CI: fetch-depth: 0), or gate with --blcperf-mode=lockstep",
+        ) from error
 
 
 def _count(tests: Sequence[str]) -> str:

@@ -72,7 +72,7 @@ def _from_disk(repository: Repository, path: str) -> str | None:
         if not inside or target.stat().st_size > _FILE_LIMIT:
             return None
         return target.read_text(encoding="utf-8", errors="replace")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of symbolic links
         return None
 
 

@@ -344,3 +344,17 @@ def test_a_gate_names_the_changed_lines_in_every_report(tmp_path: Path) -> None:
     assert place in run.output
     for name in ("j.xml", "m.md", "h.html", "s.json"):
         assert place in (repo.path / name).read_text(), name
+
+
+def test_a_module_too_deep_to_be_gone_through_has_no_lines() -> None:
+    deep = "def f(x):\n    if x == 0: pass\n" + "".join(f"    elif x == {n}: pass\n" for n in range(3000))
+    module = parse(deep)
+    assert module is None or module.span(Function("x.py", "f", 1)) is not None
+    long_sum = parse("X = " + " + ".join(["1"] * 2000) + "\ndef g():\n    pass\n")
+    assert long_sum is None or long_sum.lines_of(Function("x.py", "g", 2)) == (2, ("def g():", "    pass"))
+
+
+def test_lines_are_counted_as_the_interpreter_does() -> None:
+    module = parse('A = "\u2028"\n\f\ndef g():\n    return 1\n')
+    assert module is not None
+    assert module.lines_of(Function("x.py", "g", 3)) == (3, ("def g():", "    return 1"))

@@ -62,12 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
     request, code = _measure(arguments)
     record, settings, root = request.found, request.settings, request.root
-    if code == ExitCode.INTERRUPTED:
+    if request.interrupted:
         return code
     if record is None or settings is None or root is None or not record.benchmarks:
         raise BlcperfError(
             f"no benchmark was measured {LEAST_LAUNCHES} times (pytest ended with exit code {code})",
-            "see pytest's own output above; name the benchmarks, or give them more time with --max-time",
+            "pytest's own output says why (leave --quiet out); name the benchmarks, or give them more --max-time",
         )
     path = calibration_file.write(record, root)
     if arguments.json:
@@ -95,7 +95,7 @@ def _measure(arguments: argparse.Namespace) -> tuple[Request, int]:
         target = nowhere if arguments.quiet else sys.stderr
         with contextlib.redirect_stdout(target):
             code = pytest.main([*flags, *arguments.arguments], plugins=[request])
-    return request, ExitCode.INTERRUPTED if code == pytest.ExitCode.INTERRUPTED else int(code)
+    return request, ExitCode.INTERRUPTED if request.interrupted else int(code)
 
 
 def _effects(noise: BenchmarkNoise, settings: Settings) -> tuple[list[float | None], float | None]:

@@ -82,7 +82,10 @@ def _chosen(names: Sequence[str]) -> _Chosen:
         return _Chosen(runs)
     if len(names) == 1 and not Path(names[0]).exists():
         return _of_branch(names[0])
-    return _Chosen(list(_heads(one for name in names for one in _loaded(name))))
+    runs = list(_heads(one for name in names for one in _loaded(name)))
+    if not runs:
+        raise BaselineError("these runs are all bases of lockstep measurements", "name the heads, or leave names out")
+    return _Chosen(runs)
 
 
 def _of_branch(name: str) -> _Chosen:

@@ -96,9 +96,18 @@ def parse(text: str | None) -> Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Module(text.splitlines(), ast.parse(text))
+            module = Module(_lines(text), ast.parse(text))
+            # Here, since a tree that could be parsed can still be too deep to be gone through.
+            _ = module.spans
+            return module
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _lines(text: str) -> list[str]:
+    """The lines as the interpreter counts them: unlike `splitlines`, form feeds and Unicode separators end none."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _with_text(name: str) -> str:
@@ -116,5 +125,5 @@ def _spans(node: ast.AST, prefix: str) -> Iterator[Span]:
             first = min([child.lineno, *(decorator.lineno for decorator in child.decorator_list)])
             yield Span(name, first, child.end_lineno or child.lineno)
             yield from _spans(child, f"{name}.<locals>.")
-        else:
+        elif not isinstance(child, ast.expr):
             yield from _spans(child, prefix)
