@@ -21,6 +21,7 @@ from pytest_blcperf.capture.recording_plan import RecordingPlan
 from pytest_blcperf.capture.syscall_trace import SyscallTrace, open_where_permitted
 from pytest_blcperf.errors import TargetError, UsageError
 from pytest_blcperf.model.capture import Capture
+from pytest_blcperf.model.syscalls import Syscalls
 from pytest_blcperf.store import environment
 from pytest_blcperf.symbols.kernel import running_build_id
 from pytest_blcperf.symbols.live_stacks import LiveStacks
@@ -241,7 +242,7 @@ class _Session:
                 progress=lambda: f"{len(stacks):,} samples",
             )
             after = activity(_pids(order.target))
-            syscalls = trace.stop() if isinstance(trace, SyscallTrace) else None
+            syscalls, trace = self._counted(trace)
             end = recorder.stop()
             self._take(recorder, stacks)
             # To the nanosecond what was asked for: the loop sees the end a little late.
@@ -274,6 +275,17 @@ class _Session:
         return Captured(
             replace(capture, settings=settings, counters=counters, environment=environment.current()), ended
         )
+
+    def _counted(self, trace: SyscallTrace | str) -> tuple[Syscalls | None, SyscallTrace | str]:
+        """What a trace counted. One that was not asked for and failed costs its table, not the capture."""
+        if not isinstance(trace, SyscallTrace):
+            return None, trace
+        try:
+            return trace.stop(), trace
+        except Exception as error:
+            if self._order.syscalls == "trace":
+                raise
+            return None, f"counting failed ({error})"
 
     def _trace(self, resources: ExitStack) -> SyscallTrace | str:
         """A trace of system calls, else why there is none."""
