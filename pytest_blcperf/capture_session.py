@@ -232,10 +232,7 @@ class _Session:
             start = recorder.enable()
             if isinstance(trace, SyscallTrace):
                 trace.start()
-            self._schedule.reopen(self._clock())
-            if self._control is not None:
-                self._control.acknowledge()
-            self._get_ready()
+            self._begin_window()
             ended = self._drain(
                 lambda: recorder.target_alive,
                 take=lambda: self._take(recorder, stacks),
@@ -260,10 +257,7 @@ class _Session:
         spy = spied_capture.begin(order.target, order.plan.rate)
         try:
             before, start = activity(_pids(order.target)), time.monotonic_ns()
-            self._schedule.reopen(self._clock())
-            if self._control is not None:
-                self._control.acknowledge()
-            self._get_ready()
+            self._begin_window()
             ended = self._drain(self._alive, take=lambda: None, progress=lambda: "by py-spy")
             counted, end = activity(_pids(order.target)) - before, time.monotonic_ns()
             stacks = spy.stop()
@@ -275,6 +269,13 @@ class _Session:
         return Captured(
             replace(capture, settings=settings, counters=counters, environment=environment.current()), ended
         )
+
+    def _begin_window(self) -> None:
+        """What is recorded counts from now on: the schedule's clock starts, and whoever asked for it is told."""
+        self._schedule.reopen(self._clock())
+        if self._control is not None:
+            self._control.acknowledge()
+        self._get_ready()
 
     def _counted(self, trace: SyscallTrace | str) -> tuple[Syscalls | None, SyscallTrace | str]:
         """What a trace counted. One that was not asked for and failed costs its table, not the capture."""

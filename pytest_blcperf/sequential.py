@@ -61,19 +61,8 @@ def trials(
 def _screened(source: Source, settings: Mapping[str, Settings], launches: int) -> dict[str, tuple[Hypothesis, ...]]:
     """The candidates of each benchmark that has some, after the looks."""
     candidates: dict[str, tuple[Hypothesis, ...]] = {}
-    undecided, focused = list(settings), set[str]()
-    looks = _looks(launches)
-    if looks[0] > PROFILED_LAUNCHES + 1:
-        source.measure(undecided, PROFILED_LAUNCHES, LOOK)
-        for id_, base, head in _both(source, undecided):
-            if id_ in settings:
-                tested = gate.tests(
-                    compare_benchmark(base, head, settings[id_], phase=LOOK, paired=True), settings[id_]
-                )
-                # Further profiles only for what may have changed: for the rest the time of what it runs in is enough.
-                worth = [one for one in tested if one.changed or one.striking]
-                _focus(source, base, head, settings[id_], worth, tried=False)
-                focused.add(id_)
+    undecided, looks = list(settings), _looks(launches)
+    focused = _named_suspects(source, settings) if looks[0] > PROFILED_LAUNCHES + 1 else set()
     for number in looks:
         source.measure(undecided, number, LOOK)
         steps: dict[str, set[Step]] = {}
@@ -86,11 +75,25 @@ def _screened(source: Source, settings: Mapping[str, Settings], launches: int) -
                 candidates[id_] = looked.candidates
             if id_ == item and looked.step is not Step.DONE:
                 tested = gate.tests(comparison, settings[item])
-                tried = item in focused
-                _focus(source, base, head, settings[item], open_hypotheses(tested, looked.candidates), tried=tried)
+                still_open = open_hypotheses(tested, looked.candidates)
+                _focus(source, base, head, settings[item], still_open, tried=item in focused)
                 focused.add(item)
         undecided = [id_ for id_ in undecided if Step.EXTEND in steps.get(id_, {Step.EXTEND})]
     return candidates
+
+
+def _named_suspects(source: Source, settings: Mapping[str, Settings]) -> set[str]:
+    """The first launches, and what they say is to be timed from then on; the tests of which they say it."""
+    focused = set()
+    source.measure(list(settings), PROFILED_LAUNCHES, LOOK)
+    for id_, base, head in _both(source, list(settings)):
+        if id_ in settings:
+            comparison = compare_benchmark(base, head, settings[id_], phase=LOOK, paired=True)
+            # Further profiles only for what may have changed: for the rest the time of what it runs in is enough.
+            worth = [one for one in gate.tests(comparison, settings[id_]) if one.changed or one.striking]
+            _focus(source, base, head, settings[id_], worth, tried=False)
+            focused.add(id_)
+    return focused
 
 
 def _focus(

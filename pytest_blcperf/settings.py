@@ -11,9 +11,10 @@ from typing import Any
 
 from pytest_blcperf.errors import UsageError
 from pytest_blcperf.model.calibration import BUILT_IN, Calibration
+from pytest_blcperf.model.comparison import CPU, INSTRUCTIONS, WALL
 from pytest_blcperf.options import BY_NAME, OPTIONS, Option
 
-CPU, WALL, INSTRUCTIONS = COSTS = ("cpu", "wall", "instructions")
+COSTS = CPU, WALL, INSTRUCTIONS
 """What an iteration costs, in one measure or another; every other `metric` is the name of one that tests report."""
 _CALLGRIND = "callgrind"
 
@@ -307,7 +308,6 @@ def _check_conflicts(settings: Settings) -> None:
 
 def as_data(settings: Settings) -> dict[str, Any]:
     """The settings as JSON data, for run files."""
-    skipped = {"given", "rules", "accept", "accept_all", "json", "junit", "markdown", "codequality", "sarif"} | {
-        "calibration"
-    }
+    reports = {"json", "junit", "markdown", "codequality", "sarif"}
+    skipped = {"given", "rules", "accept", "accept_all", "calibration", *reports}
     return {item.name: getattr(settings, item.name) for item in fields(settings) if item.name not in skipped}

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def timed(*functions, cost=NO_COST):
     return FunctionClock([function.__code__ for function in functions], clock, cost, None)
 
 
+@contextmanager
+def opened(meter):
+    meter.open()
+    try:
+        yield
+    finally:
+        meter.close()
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_readings_are_exact(version, name):
@@ -52,8 +62,7 @@ def test_readings_are_exact(version, name):
 
 def test_readings_are_taken_by_round():
     meter = timed(leaf, parent)
-    meter.open()
-    try:
+    with opened(meter):
         parent()
         first = meter.take()
         leaf(9)
@@ -66,8 +75,6 @@ def test_readings_are_taken_by_round():
         leaf(1)
         third = meter.take()
         fourth = meter.take()
-    finally:
-        meter.close()
     assert first == [Reading(2, 12, 12), Reading(1, 23, 11)]
     assert second == [Reading(1, 9, 9), Reading(0, 0, 0)]
     assert third == [Reading(1, 1, 1), Reading(0, 0, 0)]
@@ -87,23 +94,17 @@ def test_what_was_counted_can_be_taken_after_closing():
 
 def test_the_cost_is_taken_off_and_that_of_nested_functions_too():
     meter = timed(leaf, parent, cost=ClockCost(2, 3))
-    meter.open()
-    try:
+    with opened(meter):
         parent()
         found = meter.take()
-    finally:
-        meter.close()
     assert found == [Reading(2, 12 - 2 * 2, 12 - 2 * 2), Reading(1, 23 - 2 * 5 - 2, 11 - 2 * 3 - 2)]
 
 
 def test_readings_are_never_below_zero():
     meter = timed(leaf, parent, cost=ClockCost(1000, 3000))
-    meter.open()
-    try:
+    with opened(meter):
         parent()
         found = meter.take()
-    finally:
-        meter.close()
     assert found == [Reading(2, 0, 0), Reading(1, 0, 0)]
 
 
@@ -117,14 +118,11 @@ def test_long_logs_are_summed_up_on_the_way(monkeypatch):
         return clock.now
 
     meter = FunctionClock([leaf.__code__, recurse.__code__], ticking, NO_COST, None)
-    meter.open()
-    try:
+    with opened(meter):
         for _ in range(20):
             recurse(3)
             leaf(1)
         found = meter.take()
-    finally:
-        meter.close()
     assert found == [Reading(20, 20, 20), Reading(80, 160, 160)]
     assert slow[0] > 2 * 100
 
@@ -147,13 +145,10 @@ def test_summing_up_is_in_no_reading(monkeypatch):
 
     monkeypatch.setattr(threading, "Lock", SlowLock)
     meter = timed(leaf, parent)
-    meter.open()
-    try:
+    with opened(meter):
         parent()
         parent()
         found = meter.take()
-    finally:
-        meter.close()
     assert found == [Reading(4, 24, 24), Reading(2, 46, 22)]
 
 
@@ -164,14 +159,11 @@ def test_an_exception_of_the_target_leaves_nothing_behind():
 
     code = fail.__code__
     meter = timed(fail, parent)
-    meter.open()
-    try:
+    with opened(meter):
         with pytest.raises(ZeroDivisionError):
             fail()
         parent()
         found = meter.take()
-    finally:
-        meter.close()
     assert found == [Reading(1, 3, 3), Reading(1, 23, 23)]
     assert fail.__code__ is code
     if sys.version_info >= (3, 12):
@@ -180,15 +172,12 @@ def test_an_exception_of_the_target_leaves_nothing_behind():
 
 def test_a_thread_that_ends_while_the_clock_is_open_is_counted():
     meter = timed(leaf)
-    meter.open()
-    try:
+    with opened(meter):
         for _ in range(3):
             thread = threading.Thread(target=leaf)
             thread.start()
             thread.join()
         found = meter.take()
-    finally:
-        meter.close()
     assert found == [Reading(3, 15, 15)]
 
 
@@ -307,11 +296,8 @@ def test_tracers_see_the_lines_they_saw_before():
 
     plain = lines()
     meter = timed(cases.fails_in_a_loop, cases.fails, cases.listens, cases.long_body, cases.Guard.__exit__)
-    meter.open()
-    try:
+    with opened(meter):
         observed = lines()
-    finally:
-        meter.close()
     assert observed == plain
 
 
@@ -338,14 +324,11 @@ def test_code_that_nothing_runs_and_code_that_is_suspended_is_said_to_be_untimed
     suspended = cases.generate(2)
     next(suspended)
     meter = FunctionClock([code, cases.generate.__code__, leaf.__code__], clock, NO_COST, None)
-    meter.open()
-    try:
+    with opened(meter):
         assert meter.untimed == (code, cases.generate.__code__)
         list(suspended)
         list(cases.generate(1))
         assert meter.take() == [Reading(0, 0, 0)] * 3
-    finally:
-        meter.close()
 
 
 def test_frozen_objects_are_reached():
@@ -391,13 +374,10 @@ def test_the_cost_is_measured_and_taken_off():
 
     # A clock that reading it moves: twice for each call, once of that inside.
     meter = FunctionClock([work.__code__], stepping, None, None)
-    meter.open()
-    try:
+    with opened(meter):
         for _ in range(5):
             work()
         found = meter.take()
-    finally:
-        meter.close()
     assert (round(meter.cost.inside_ns), round(meter.cost.outside_ns)) == (10, 10)
     assert found == [Reading(5, 5000, 5000)]
 
@@ -417,8 +397,7 @@ def test_time_without_the_cpu_is_cut_off_the_longest_times():
         away(absent)
 
     meter = FunctionClock([work.__code__, leaf.__code__], clock, NO_COST, lambda: cpu[0])
-    meter.open()
-    try:
+    with opened(meter):
         for number in range(10):
             work(4_000_000 if number == 3 else 0)
             busy(1_000)
@@ -436,8 +415,6 @@ def test_time_without_the_cpu_is_cut_off_the_longest_times():
         meter.start()
         work(0)
         third = meter.take()
-    finally:
-        meter.close()
     assert first[0] == Reading(10, 10_000, 10_000)
     assert second[0] == Reading(10, 20_000, 20_000)
     assert third[0] == Reading(11, 11_000, 11_000)
@@ -446,15 +423,12 @@ def test_time_without_the_cpu_is_cut_off_the_longest_times():
 def test_time_without_the_cpu_is_cut_off_in_long_rounds_too(monkeypatch):
     monkeypatch.setattr(activations, "LONGEST_LOG", 8)
     meter = FunctionClock([leaf.__code__, cases.generate.__code__], clock, NO_COST, lambda: 0)
-    meter.open()
-    try:
+    with opened(meter):
         for _ in range(20):
             leaf(100_000)
             for _ in cases.generate(2):
                 tick(5)
         found = meter.take()
-    finally:
-        meter.close()
     # A CPU clock that stands still: all of it was spent elsewhere, except where it was too little to be seen.
     assert found[0].calls == 20
     assert found[0].total_ns == 0
@@ -467,12 +441,9 @@ def test_either_clock_counts_in_real_time(apart):
             leaf()
 
     meter = FunctionClock.fitting([work.__code__, leaf.__code__], apart)
-    meter.open()
-    try:
+    with opened(meter):
         work()
         outer, inner = meter.take()
-    finally:
-        meter.close()
     assert outer.calls == 1
     assert (inner.calls, inner.self_ns) == (500, inner.total_ns)
     assert 0 <= outer.self_ns <= outer.total_ns

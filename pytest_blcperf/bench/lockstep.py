@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_blcperf.capture.backends import OUTSIDE
+from pytest_blcperf.capture.functions import Description
 from pytest_blcperf.errors import BlcperfError
 from pytest_blcperf.model.run import Round
 from pytest_blcperf.model.warning import Warning
@@ -24,9 +25,6 @@ ROUND_NS = 6_000_000
 """Aimed-at length of a round. 5 ms rounds beat 19 and 75 ms at equal CPU time (notes: statistics)."""
 
 MAX_ITERATIONS = 10_000_000
-
-Description = tuple[str, str, int, str]
-"""A function as `capture.functions.describe` has it: file, qualified name, first line, fingerprint."""
 
 SLOW = 2.0
 """Seconds from which on a round is made once a launch instead of three times, and its calls are not counted."""

@@ -14,11 +14,12 @@ from pytest_blcperf.bench.cpus import allowed_cpus
 from pytest_blcperf.bench.harvest import BenchmarkHarvest, Conditions
 from pytest_blcperf.bench.instructions import launch_under_callgrind
 from pytest_blcperf.bench.launch import Failure, LaunchData, run_launch
-from pytest_blcperf.bench.lockstep import Description, Plan, SideData
+from pytest_blcperf.bench.lockstep import Plan, SideData
 from pytest_blcperf.bench.outside import OutsideTools
 from pytest_blcperf.bench.suite import Item
 from pytest_blcperf.bench.worker_process import Side
 from pytest_blcperf.capture.backends import CALLGRIND
+from pytest_blcperf.capture.functions import Description
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
 from pytest_blcperf.model.warning import Warning

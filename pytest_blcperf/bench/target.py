@@ -23,7 +23,7 @@ from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.backends import OUTSIDE
 from pytest_blcperf.capture.call_counts import count_calls
 from pytest_blcperf.capture.function_clock import FunctionClock, find_codes
-from pytest_blcperf.capture.functions import Roots, describe
+from pytest_blcperf.capture.functions import Description, Roots, describe
 from pytest_blcperf.capture.observed import Observed
 from pytest_blcperf.capture.samples import Sampler, Samples
 from pytest_blcperf.errors import BlcperfError
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pytest_blcperf.capture.callgrind import InstructionCounter
 
 Request = Mapping[str, Any]
-Description = tuple[str, str, int, str]
 Answer = dict[str, Any]
 
 DECLARED_SECONDS = 5.0

@@ -23,7 +23,7 @@ from typing import Protocol
 from pytest_blcperf.capture.activations import Activations, ClockCost, Hooks
 from pytest_blcperf.capture.call_counts import count_calls
 from pytest_blcperf.capture.clock_cost import CostGauge, timed_nothing
-from pytest_blcperf.capture.functions import Roots, describe
+from pytest_blcperf.capture.functions import Description, Roots, describe
 
 CPU_CLOCK_FROM_NS = 50_000
 """Time between calls from which on the CPU clock is used: two readings of it are 2 % of that."""
@@ -169,7 +169,7 @@ def _reading(calls: int, total: float, own: float) -> Reading:
 def find_codes(
     run: Callable[[], object],
     root: CodeType,
-    wanted: Collection[tuple[str, str, int, str]],
+    wanted: Collection[Description],
     roots: Roots,
 ) -> list[CodeType]:
     """The code objects that `run()` starts inside `root` and that `functions.describe` describes as one of `wanted`.

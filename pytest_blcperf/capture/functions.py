@@ -40,8 +40,12 @@ class Roots:
         return cls(tuple(dict.fromkeys((form, prefix) for path, prefix in named for form in _forms(path))))
 
 
-def describe(code: CodeType, roots: Roots) -> tuple[str, str, int, str]:
-    """(file, qualified name, first line, fingerprint), as in `model.function.Function`."""
+Description = tuple[str, str, int, str]
+"""A Python function as plain data: file, qualified name, first line, fingerprint, as in `model.function.Function`."""
+
+
+def describe(code: CodeType, roots: Roots) -> Description:
+    """What the code is of."""
     return (
         normal_file(code.co_filename, roots),
         qualified_name(code),

@@ -20,7 +20,7 @@ from typing import Any
 
 from pytest_blcperf.capture import noted_stacks, python_code, stacks
 from pytest_blcperf.capture.backends import BYTECODE, OUTSIDE, TRAMPOLINE
-from pytest_blcperf.capture.functions import Roots, describe, normal_file
+from pytest_blcperf.capture.functions import Description, Roots, describe, normal_file
 from pytest_blcperf.capture.noted_stacks import NotedStacks
 from pytest_blcperf.capture.python_trampoline import Trampoline, trampoline
 from pytest_blcperf.errors import PermissionDenied, UsageError
@@ -133,7 +133,7 @@ class Observed:
         code = getattr(function, "__code__", None)
         return next((index for index, one in enumerate(self._codes) if one is code), -1)
 
-    def describe(self, indices: Iterable[int], roots: Roots) -> list[tuple[str, str, int, str]]:
+    def describe(self, indices: Iterable[int], roots: Roots) -> list[Description]:
         """(file, qualified name, first line, fingerprint) of functions of `finish`, MAX_DESCRIBED at most."""
         first_gone = len(self._codes)
         found = []

@@ -86,13 +86,13 @@ def follows_from(both: Sides, regressed: Sequence[FunctionComparison]) -> dict[K
 def _guilty_leaf(both: Sides, total: FunctionComparison, leaves: Sequence[FunctionComparison]) -> Function | None:
     if any(leaf.function == total.function for leaf in leaves):
         return total.function
-    inside = _containing(both, [_pair(both, total.function)])
+    inside = both.containing([_pair(both, total.function)])
     parts = {}
     for leaf in leaves:
         ending = _ending(both, [_pair(both, leaf.function)])
         parts[leaf.function] = _growth(both, leaf, ending, _and(inside, ending))
-    left = _growth(both, total, inside, inside) - sum(parts.values())
-    if not parts or left >= _growth(both, total, inside, inside) / 2:
+    grown = _growth(both, total, inside, inside)
+    if not parts or grown - sum(parts.values()) >= grown / 2:
         return None
     return max(parts, key=lambda function: parts[function])
 
@@ -100,7 +100,7 @@ def _guilty_leaf(both: Sides, total: FunctionComparison, leaves: Sequence[Functi
 def _guilty_callee(both: Sides, total: FunctionComparison, totals: Sequence[FunctionComparison]) -> Function | None:
     """The callee with the least cost of its own among those that explain the growth: the deepest."""
     pair = _pair(both, total.function)
-    inside = _containing(both, [pair])
+    inside = both.containing([pair])
     grown = _growth(both, total, inside, inside)
     explaining = []
     for comparison in totals:
@@ -112,7 +112,7 @@ def _guilty_callee(both: Sides, total: FunctionComparison, totals: Sequence[Func
                 (both.head, pair.index_head, other.index_head),
             )
         )
-        part = _growth(both, comparison, _containing(both, [other]), (through[0], through[1]))
+        part = _growth(both, comparison, both.containing([other]), (through[0], through[1]))
         if other != pair and grown - part < grown / 2:
             function = comparison.function
             explaining.append((comparison.cost_head_ns, function.file, function.name, function))
@@ -147,7 +147,7 @@ def _domain(both: Sides, pair: Pair, around: Sequence[Pair]) -> Domain:
     if exact is not None:
         return Domain(name, exact.base_ns, exact.ratio)
     # The function itself too: stacks cut short below its callers belong to the domain all the same.
-    base, head = _containing(both, [pair, *around])
+    base, head = both.containing([pair, *around])
     before = both.base.within(base)
     return Domain(
         name=name,
@@ -173,13 +173,6 @@ def _callers(both: Sides, pair: Pair) -> list[Pair]:
 
 def _pair(both: Sides, function: Function) -> Pair:
     return next(pair for pair in both.pairs if pair.function == function)
-
-
-def _containing(both: Sides, pairs: Sequence[Pair]) -> tuple[Mask, Mask]:
-    return (
-        both.base.containing([pair.index_base for pair in pairs if pair.index_base is not None]),
-        both.head.containing([pair.index_head for pair in pairs if pair.index_head is not None]),
-    )
 
 
 def _ending(both: Sides, pairs: Sequence[Pair]) -> tuple[Mask, Mask]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pytest_blcperf.compare.compare import sides
+from pytest_blcperf.compare.estimate import log_ratios, paired_rounds
 from pytest_blcperf.compare.launch_mean import TRIMMED
 from pytest_blcperf.compare.student import upper_quantile
 from pytest_blcperf.model.calibration import BenchmarkNoise, Calibration, CalibrationRecord, Noise
@@ -117,15 +118,10 @@ def _paired(base: Benchmark, head: Benchmark) -> list[tuple[Launch, Launch]]:
 
 def _stretches(base: Launch, head: Launch) -> Floats | None:
     """Mean log ratios of the stretches of a launch, None where it has too few rounds."""
-    pairs = [
-        (one, two)
-        for one, two in zip(base.rounds, head.rounds, strict=False)
-        if min(one.cpu_ns, two.cpu_ns, one.iterations, two.iterations) > 0
-    ]
+    pairs = paired_rounds(base, head)
     if len(pairs) < 2 * _PARTS:
         return None
-    logs = np.array([math.log(two.cpu_ns * one.iterations / (one.cpu_ns * two.iterations)) for one, two in pairs])
-    return np.array([_middle(part) for part in np.array_split(logs, _PARTS)])
+    return np.array([_middle(part) for part in np.array_split(log_ratios(pairs), _PARTS)])
 
 
 def _middle(values: Floats) -> float:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pytest_blcperf.compare.align import match_functions
+from pytest_blcperf.compare.explain import exact_calls
 from pytest_blcperf.compare.spans import LINES_LIMIT, Module, Numbered
 from pytest_blcperf.model.function import PYTHON, Function
 from pytest_blcperf.model.run import Benchmark
@@ -45,7 +46,8 @@ class Program:
     def before(self) -> dict[Function, Function | None]:
         """Function of the head → that of the base, also under another name or in another file; None: it is new.
 
-        What is left by `match_functions` was moved and edited where a single one of that name is left on either side.
+        `match_functions` leaves lambdas and comprehensions of another file, and what is not Python: those are moved
+        where a single one of that name is left on either side.
         """
         match = match_functions(_functions(self.base), _functions(self.head))
         left = [Counter(one.name for one in side) for side in (match.only_base, match.only_head)]
@@ -83,9 +85,10 @@ class Program:
     @cached_property
     def more_called(self) -> frozenset[Function]:
         """Functions of the head with more exact calls per iteration than on the base."""
-        if not all(side.counts is not None and side.counts.deterministic for side in (self.base, self.head)):
+        known = exact_calls(self.base, self.head)
+        if known is None:
             return frozenset()
-        before, after = _calls(self.base), _calls(self.head)
+        before, after = known
         return frozenset(one for one, calls in after.items() if calls > before.get(self.before[one] or one, 0.0))
 
     @cached_property
@@ -263,10 +266,3 @@ def _words(lines: Iterable[str]) -> set[str]:
 def _functions(benchmark: Benchmark) -> list[Function]:
     counted = [one.function for one in benchmark.counts.calls] if benchmark.counts else []
     return [*(benchmark.profile.functions if benchmark.profile else ()), *counted]
-
-
-def _calls(benchmark: Benchmark) -> dict[Function, float]:
-    calls: dict[Function, float] = {}
-    for count in benchmark.counts.calls if benchmark.counts else ():
-        calls[count.function] = calls.get(count.function, 0.0) + count.calls
-    return calls

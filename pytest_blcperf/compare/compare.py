@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -109,33 +109,35 @@ class Sides:
         """See `around` of FunctionComparison."""
         if not self.paired or not self.times.base_ns:
             return math.inf
-        inside = self._containing(pair)
+        inside = self.containing([pair])
+        held = self._held(inside)
         bounds = [most_change(self.times.ratio)]
-        for other, cost, theirs in self._timed_around:
-            if other != pair and self._within(inside, theirs):
+        for other, cost, (base, head) in self._timed_around:
+            if other == pair:
+                continue
+            # Hardly any sample of the function may be outside of what it runs in, on either side.
+            shared = self._held((inside[0] & base, inside[1] & head))
+            if all(part >= WHOLE * whole for part, whole in zip(shared, held, strict=True)):
                 bounds.append(cost.base_ns / self.times.base_ns * most_change(cost.ratio))
         return min(bounds)
 
     @cached_property
     def _timed_around(self) -> tuple[tuple[Pair, TimedCost, tuple[Mask, Mask]], ...]:
         return tuple(
-            (pair, cost, self._containing(pair))
+            (pair, cost, self.containing([pair]))
             for pair in self.pairs
             if pair.function in self.timed and (cost := self.exact(pair, TOTAL)) is not None
         )
 
-    def _containing(self, pair: Pair) -> tuple[Mask, Mask]:
+    def containing(self, pairs: Sequence[Pair]) -> tuple[Mask, Mask]:
+        """The stacks of base and head in which any of the functions occurs."""
         return (
-            self.base.containing([] if pair.index_base is None else [pair.index_base]),
-            self.head.containing([] if pair.index_head is None else [pair.index_head]),
+            self.base.containing([pair.index_base for pair in pairs if pair.index_base is not None]),
+            self.head.containing([pair.index_head for pair in pairs if pair.index_head is not None]),
         )
 
-    def _within(self, inner: tuple[Mask, Mask], outer: tuple[Mask, Mask]) -> bool:
-        """Whether, on both sides, hardly any sample of the inner stacks is not in the outer ones."""
-        for side, some, others in zip((self.base, self.head), inner, outer, strict=True):
-            if side.within(some & others).sum() < WHOLE * side.within(some).sum():
-                return False
-        return True
+    def _held(self, stacks: tuple[Mask, Mask]) -> tuple[float, float]:
+        return float(self.base.within(stacks[0]).sum()), float(self.head.within(stacks[1]).sum())
 
     def counts(self, pair: Pair, kind: str) -> tuple[Floats, Floats]:
         """Samples a launch of one function, base and head."""
@@ -159,10 +161,13 @@ class Sides:
             return counted_ratio(base, head)
         if not self.sampled:
             return NOTHING
-        share = share_ratio(
+        return function_ratio(self.times.ratio, self.share_ratio(base, head))
+
+    def share_ratio(self, base: Floats, head: Floats) -> Estimate:
+        """L of the samples a launch [K] of some part of the benchmark (see `estimate.share_ratio`)."""
+        return share_ratio(
             base, self.base.samples, head, self.head.samples, dispersion=self.dispersion, paired=self.paired
         )
-        return function_ratio(self.times.ratio, share)
 
     def grown(self, base: Mask, head: Mask) -> float:
         """ΔF: by how much the cost of these stacks grew, ns per iteration."""

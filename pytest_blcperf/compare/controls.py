@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_blcperf.compare.compare import Pair, Sides
-from pytest_blcperf.compare.estimate import share_ratio
 from pytest_blcperf.model.comparison import SELF, TOTAL, Estimate
 from pytest_blcperf.model.function import PYTHON, Function
 from pytest_blcperf.model.profile import Floats
@@ -86,11 +85,11 @@ def controls(both: Sides) -> Controls | None:
     if not both.has_self:
         return None  # total times overlap: each would be counted many times
     chosen = [pair for pair in both.pairs if _does_the_same(pair)]
-    shares = np.array([_shares(both, pair, SELF) for pair in chosen]).reshape(-1, 2)
+    shares = np.array([both.shares(pair, SELF) for pair in chosen]).reshape(-1, 2)
     if len(chosen) < LEAST_CONTROLS or float(shares.sum(axis=0).min()) < LEAST_SHARE:
         return None
     weights = shares.mean(axis=1)
-    estimates = [share_of(both, pair, SELF) for pair in chosen]
+    estimates = [both.share_ratio(*both.counts(pair, SELF)) for pair in chosen]
     seen = (weights > 0) & np.isfinite([one.standard_error for one in estimates])
     ratios = np.array([one.log_ratio for one in estimates])[seen]
     errors = np.array([one.standard_error for one in estimates])[seen]
@@ -108,25 +107,14 @@ def against_controls(both: Sides, known: Controls) -> Iterator[Normalised]:
     """Every function that was sampled on a side, by self time and with what it calls."""
     for pair in both.pairs:
         for kind in (SELF, TOTAL):
-            share = max(_shares(both, pair, kind))
+            share = max(both.shares(pair, kind))
             if share > 0:
-                yield Normalised(pair, kind, known.normalised(share_of(both, pair, kind)), share)
-
-
-def share_of(both: Sides, pair: Pair, kind: str) -> Estimate:
-    """L of one function, before any normalisation."""
-    base, head = both.counts(pair, kind)
-    return share_ratio(base, both.base.samples, head, both.head.samples, dispersion=both.dispersion, paired=both.paired)
+                yield Normalised(pair, kind, known.normalised(both.share_ratio(*both.counts(pair, kind))), share)
 
 
 def _does_the_same(pair: Pair) -> bool:
     same_calls = pair.counts_exact and pair.calls_base == pair.calls_head and bool(pair.calls_base)
     return same_calls and pair.code_changed is False and pair.function.kind == PYTHON
-
-
-def _shares(both: Sides, pair: Pair, kind: str) -> tuple[float, float]:
-    base, head = both.counts(pair, kind)
-    return float(base.sum() / both.base.samples.sum()), float(head.sum() / both.head.samples.sum())
 
 
 def _weighted_median(values: Floats, weights: Floats) -> float:

@@ -44,9 +44,9 @@ def paired_times(base: Benchmark, head: Benchmark, phase: str | None, least_spre
     Only launches of that phase (None: any) that both sides have count. `least_spread` as there.
     """
     old, new = _launches(base, phase), _launches(head, phase)
-    pairs = {index: _pairs(old[index], new[index]) for index in sorted(old.keys() & new.keys())}
+    pairs = {index: paired_rounds(old[index], new[index]) for index in sorted(old.keys() & new.keys())}
     used = tuple(index for index, rounds in pairs.items() if rounds)
-    logs = [np.array([math.log(_cpu(two) / _cpu(one)) for one, two in pairs[index]]) for index in used]
+    logs = [log_ratios(pairs[index]) for index in used]
     usable = sum(len(pairs[index]) for index in used)
     taken = sum(max(len(old[index].rounds), len(new[index].rounds)) for index in pairs)
     before = [[one for one, _ in pairs[index]] for index in used]
@@ -183,9 +183,15 @@ def _launches(benchmark: Benchmark, phase: str | None) -> dict[int, Launch]:
     return {launch.index: launch for launch in benchmark.launches if phase is None or launch.phase == phase}
 
 
-def _pairs(base: Launch, head: Launch) -> list[tuple[Round, Round]]:
+def paired_rounds(base: Launch, head: Launch) -> list[tuple[Round, Round]]:
+    """The rounds of one launch on both sides that can be compared."""
     both = zip(base.rounds, head.rounds, strict=False)
     return [(one, two) for one, two in both if _measured(one) and _measured(two)]
+
+
+def log_ratios(pairs: Sequence[tuple[Round, Round]]) -> Floats:
+    """log(T_head / T_base) of paired rounds, T their CPU time an iteration."""
+    return np.array([math.log(_cpu(two) / _cpu(one)) for one, two in pairs])
 
 
 def _usable(launches: dict[int, Launch]) -> dict[int, list[Round]]:

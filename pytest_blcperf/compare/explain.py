@@ -39,9 +39,10 @@ def changed_calls(base: Benchmark, head: Benchmark) -> tuple[CallChange, ...]:
     Of Python functions and of C functions, which a profile of Python frames charges to their callers: there the counts
     may be all that says why a self time grew. Empty where a side has no counts, or they varied.
     """
-    if not all(side.counts is not None and side.counts.deterministic for side in (base, head)):
+    calls = exact_calls(base, head)
+    if calls is None:
         return ()
-    before, after = _calls(base), _calls(head)
+    before, after = calls
     match = match_functions(before, after)
     changes = [CallChange(new, before[old], after[new]) for old, new in match.pairs]
     changes += [CallChange(function, before[function], 0.0) for function in match.only_base]
@@ -49,6 +50,13 @@ def changed_calls(base: Benchmark, head: Benchmark) -> tuple[CallChange, ...]:
     changes = [change for change in changes if change.base != change.head]
     changes.sort(key=lambda one: (-abs(one.head - one.base), one.function.file, one.function.name))
     return tuple(changes[:_CHANGES_LISTED])
+
+
+def exact_calls(base: Benchmark, head: Benchmark) -> tuple[dict[Function, float], dict[Function, float]] | None:
+    """Calls per iteration of both sides by function; None where a side has no counts, or they varied."""
+    if not all(side.counts is not None and side.counts.deterministic for side in (base, head)):
+        return None
+    return _calls(base), _calls(head)
 
 
 def _calls(benchmark: Benchmark) -> dict[Function, float]:

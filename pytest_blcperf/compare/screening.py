@@ -196,7 +196,7 @@ def _called_more(trial: Trial, both: Sides) -> Iterator[Pair]:
         before, after = pair.calls_base or 0.0, pair.calls_head or 0.0
         if limits.ignore or not pair.counts_exact or after <= before:
             continue
-        share = _share(both, pair)
+        share = max(both.shares(pair, TOTAL))
         worth = share * (1 - before / after) if pair.index_head is not None else (after - before) / every
         if worth >= limits.min_impact:
             found.append((-worth, pair))
@@ -254,12 +254,6 @@ def _harmless(trial: Trial, both: Sides, known: Controls, pair: Pair) -> bool:
         if most > limits.threshold and worth >= limits.min_impact:
             return False
     return True
-
-
-def _share(both: Sides, pair: Pair) -> float:
-    """The larger total share of both sides."""
-    base, head = both.counts(pair, TOTAL)
-    return max(float(base.sum() / both.base.samples.sum()), float(head.sum() / both.head.samples.sum()))
 
 
 def _looks_dearer(one: Tested) -> str:

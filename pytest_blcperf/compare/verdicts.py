@@ -36,6 +36,10 @@ class Findings:
         """Whether a gain is shown."""
         return tested.faster and self.faster.get(tested.hypothesis, 1.0) <= self.alpha
 
+    def told_by_calls(self, tested: Tested) -> bool:
+        """Whether the number of its calls is enough to convict a function."""
+        return self.by_calls.get(tested.hypothesis, 1.0) <= self.alpha
+
     def convicted(self, trial: Trial) -> frozenset[Hypothesis]:
         """Slowdowns that are significant, and large enough, in the data that may convict and in all of it."""
         if trial.incomparable or trial.shown_only:
@@ -170,18 +174,12 @@ def _function(
     return FunctionVerdict(
         comparison=one,
         outcome=outcome,
-        evidence=Evidence.COUNTS if _told_by_calls(trial, tested, findings) else _evidence(trial, one),
+        evidence=Evidence.COUNTS if findings.told_by_calls(tested) else _evidence(trial, one),
         p=findings.slower.get(tested.hypothesis),
         detectable=None if trial.incomparable else detectable(tested.estimate, tested.limits.threshold),
         explanation=explain(one),
         follows_from=causes.get((one.function, one.kind)),
     )
-
-
-def _told_by_calls(trial: Trial, tested: Tested, findings: Findings) -> bool:
-    """Whether the number of its calls is enough to convict a function."""
-    told = findings.by_calls.get(tested.hypothesis, 1.0) <= findings.alpha
-    return told and tested.hypothesis in findings.convicted(trial)
 
 
 def _blame(judged: FunctionVerdict) -> tuple[bool, bool, bool, bool, float]:

@@ -3,7 +3,7 @@
 Plays whole sessions as a lockstep measurement does: a look at 6 launches, then 12, then 24 fresh ones to confirm what
 looks suspicious; 5 benchmarks of 8 functions. Everything but the measuring is the package's own code.
 
-    PYTHONPATH=. python tests/accuracy/simulate_gate.py --sessions 2000
+    PYTHONPATH=tests python tests/accuracy/simulate_gate.py --sessions 2000
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from accuracy.pools.wilson import wilson
 
 from pytest_blcperf.bench.measure import CONFIRM_WINDOWS
 from pytest_blcperf.compare.compare import compare_benchmark
-from pytest_blcperf.compare.student import normal
 from pytest_blcperf.gate import Step, judge, lockstep_trial, screen
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Profile
@@ -181,15 +181,6 @@ def play(seed: int, sessions: int, noise: Noise, growths: Sequence[Sequence[floa
             confirmations=confirmations,
         )
     return found
-
-
-def wilson(hits: int, tries: int) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson 1927)."""
-    z = normal(0.975)
-    rate = hits / tries
-    centre = rate + z * z / (2 * tries)
-    half = z * math.sqrt(rate * (1 - rate) / tries + z * z / (4 * tries * tries))
-    return max(0.0, (centre - half) / (1 + z * z / tries)), min(1.0, (centre + half) / (1 + z * z / tries))
 
 
 def scenarios() -> Iterator[tuple[str, float, Noise, Sequence[Sequence[float]], Settings]]:
