@@ -11,8 +11,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pytest_blcperf.compare.blame import p_callers_grew
+from pytest_blcperf.compare.decide import TOLERATED, p_slower
 from pytest_blcperf.compare.holm import adjust
-from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, differing, lockstep_trial, stored_trial, tests
+from pytest_blcperf.compare.trial import (
+    Hypothesis,
+    Tested,
+    Trial,
+    differing,
+    lockstep_trial,
+    own_threshold,
+    stored_trial,
+    tests,
+)
 from pytest_blcperf.compare.verdicts import Findings, joined, uncounted, verdict
 from pytest_blcperf.model.comparison import INSTRUCTIONS, BenchmarkComparison
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
@@ -44,9 +54,10 @@ JOIN_P = 0.35
 suspect as for three, and the culprit is often next to the first suspect (its caller, or the benchmark as a whole)."""
 
 
-BY_TIME, BY_CALLS, BY_INSTRUCTIONS = 0.5, 0.2, 0.3
-"""What the three kinds of evidence may spend of alpha, declared beforehand. One correction over all of them would
-change with the data: how many functions are called more often is not known when a confirmation ends."""
+BY_OWN_TIME, BY_TIME, BY_CALLS, BY_INSTRUCTIONS = 0.25, 0.25, 0.2, 0.3
+"""What the four kinds of evidence may spend of alpha, declared beforehand: the times of whole benchmarks, those of
+functions, calls, instructions. One correction over all of them would change with the data: how many functions are
+called more often is not known when a confirmation ends."""
 
 
 class Step(Enum):
@@ -86,17 +97,19 @@ def screen(comparison: BenchmarkComparison, settings: Settings, *, last: bool) -
 def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]:
     """The verdicts of all benchmarks of a session, which share one error rate `alpha`, in the order given.
 
-    Lockstep: Holm over all candidates with the p-values of the confirmation launches alone, by which nothing was
-    chosen. A hypothesis has the smallest of its looks' p-values, each divided by the part of alpha that its look may
-    spend: a p-value again, by the union bound. Stored: there are no fresh launches, so Holm over every hypothesis on
-    the data there is. Improvements: Holm over every hypothesis of the session on all data. The estimate shown beside a
+    Lockstep: the time of a whole benchmark is tested whatever the looks show, so all of its launches may convict it,
+    and Holm goes over all benchmarks. Functions are chosen by the looks: Holm over all candidates with the p-values of
+    the confirmation launches alone, by which nothing was chosen. A hypothesis has the smallest of its looks' p-values,
+    each divided by the part of alpha that its look may spend: a p-value again, by the union bound. Stored: there are
+    no fresh launches, so Holm over every hypothesis on the data there is. Improvements: Holm over every hypothesis of
+    the session on all data. The estimate shown beside a
     verdict is that of all launches. Where instructions were counted, they are hypotheses too, on the data there is:
-    counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`). The three kinds are
+    counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`). The four kinds are
     corrected each for itself, and have parts of alpha (`BY_TIME` and so on).
     """
     counts = [trial.counts for trial in trials if trial.counts is not None]
     by_calls = _spending(_by_calls(trials), BY_CALLS)
-    slower = _spending(_accusations(trials), BY_TIME) | _spending(_accusations(counts), BY_INSTRUCTIONS)
+    slower = _by_times(trials) | _spending(_accusations(counts), BY_INSTRUCTIONS)
     for hypothesis, p in by_calls.items():
         slower[hypothesis] = min(slower.get(hypothesis, 1.0), p)
     findings = Findings(slower, _adjusted(_gains([*trials, *counts])), alpha, by_calls)
@@ -110,13 +123,13 @@ def _verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
     return uncounted(timed) if trial.shown_only else timed
 
 
-def settled(trials: Sequence[Trial], alpha: float) -> frozenset[str]:
+def settled(trials: Sequence[Trial], alpha: float, benchmarks: int) -> frozenset[str]:
     """Ids of the benchmarks whose candidates are all convicted or ruled out: more launches would change nothing.
 
-    `trials` are those of all benchmarks with candidates. P-values of times only fall with further looks, so what Holm
-    rejects now it rejects at the end.
+    `trials` are those of all benchmarks with candidates, of so many `benchmarks` in the session. P-values of times only
+    fall with further looks, so what Holm rejects now it rejects at the end.
     """
-    adjusted = _spending(_accusations(trials), BY_TIME)
+    adjusted = _by_times(trials, benchmarks)
     done = []
     for trial in trials:
         ruled_out = {one.hypothesis for one in tests(trial.overall, trial.settings) if one.harmless}
@@ -135,12 +148,39 @@ def not_compared(identifier: str, reason: str) -> BenchmarkVerdict:
     return BenchmarkVerdict(identifier, Outcome.NOT_COMPARED, Evidence.NONE, reason)
 
 
+def _by_times(trials: Sequence[Trial], benchmarks: int = 0) -> dict[Hypothesis, float]:
+    """What times accuse, adjusted, to be held against alpha; the session has at least so many `benchmarks`."""
+    own = {_own(trial): _p_own(trial) for trial in trials if trial.own_in_full and trial.own}
+    others = max(benchmarks, sum(trial.own_in_full for trial in trials)) - len(own)
+    adjusted = adjust([*own.values(), *[1.0] * others])
+    whole = {one: min(1.0, p / BY_OWN_TIME) for one, p in zip(own, adjusted, strict=False)}
+    return _spending(_accusations(trials), BY_TIME) | whole
+
+
+def _own(trial: Trial) -> Hypothesis:
+    return Hypothesis(trial.overall.id, unit=trial.overall.unit)
+
+
+def _p_own(trial: Trial) -> float:
+    """The p-value of the time of a whole benchmark, over the looks at all of its launches.
+
+    The fresh ones by themselves have to measure more than is tolerated: a slowdown that went away is none.
+    """
+    threshold = own_threshold(trial.overall, trial.settings)
+    p = 1.0
+    for (spent, estimate), (_, fresh) in zip(trial.own, trial.confirmations, strict=True):
+        if estimate.change > threshold and fresh.ratio.change > TOLERATED * threshold:
+            p = min(p, p_slower(estimate, threshold) / spent)
+    return p
+
+
 def _accusations(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
-    """The p-value of each slowdown that may be convicted, on the data that may convict it."""
+    """The p-value of each slowdown that fresh launches may convict, or all there is of counts and stored runs."""
     found: dict[Hypothesis, float] = {}
     for trial in trials:
         # A candidate that was never confirmed was tested all the same: it counts in the correction.
-        found.update(dict.fromkeys(trial.candidates, 1.0))
+        own = _own(trial) if trial.own_in_full else None
+        found.update({one: 1.0 for one in trial.candidates if one != own})
         if trial.incomparable or trial.shown_only:
             continue
         for spent, comparison in trial.evidence:

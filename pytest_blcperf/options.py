@@ -24,6 +24,11 @@ def share(text: str) -> float:
     return value
 
 
+def share_or_auto(text: str) -> float | None:
+    """`"auto"` → None; otherwise a share. Raises ValueError."""
+    return None if str(text).strip().lower() == "auto" else share(text)
+
+
 def probability(text: str) -> float:
     """A number strictly between 0 and 0.5. Raises ValueError."""
     value = share(text)
@@ -187,9 +192,19 @@ OPTIONS: tuple[Option, ...] = (
         "threshold",
         share,
         0.05,
-        "smallest relative slowdown of a function or benchmark that fails the gate (default: 5%%)",
+        "smallest relative slowdown of a function that fails the gate (default: 5%%)",
         metavar="SHARE",
         marker="threshold",
+    ),
+    Option(
+        "benchmark_threshold",
+        share_or_auto,
+        None,
+        "smallest relative slowdown of a benchmark as a whole that fails the gate; auto is three tenths of "
+        "--blcperf-threshold for CPU time in lockstep, which is that precise, and --blcperf-threshold for everything "
+        "else (default: auto)",
+        metavar="SHARE",
+        marker="benchmark_threshold",
     ),
     Option(
         "metric",

@@ -53,7 +53,7 @@ def trials(
         if not undecided:
             break
         source.measure(list(dict.fromkeys(test_id(id_, settings) for id_ in undecided)), number, CONFIRM)
-        undecided -= gate.settled(_trials(source, settings, candidates, candidates), alpha)
+        undecided -= gate.settled(_trials(source, settings, candidates, candidates), alpha, len(settings))
     source.complete()
     return _trials(source, settings, settings, candidates)
 

@@ -38,7 +38,7 @@ HERE = Environment(machine="x86_64", cpu_model="A", cpu_count=2, python="3.11")
 
 def test_same_code_is_unchanged() -> None:
     verdict = gated(benchmark(PLAIN), benchmark(PLAIN))
-    assert (verdict.outcome, verdict.evidence, verdict.p) == (Outcome.UNCHANGED, Evidence.LOCKSTEP, None)
+    assert (verdict.outcome, verdict.evidence, verdict.p) == (Outcome.UNCHANGED, Evidence.LOCKSTEP, 1.0)
     assert {one.outcome for one in verdict.functions} == {Outcome.UNCHANGED}
     assert verdict.reason == ""
 
@@ -169,26 +169,41 @@ class TestPolicy:
         assert of(verdict, "run", TOTAL).outcome is Outcome.REGRESSED
 
     def test_an_ignored_function_is_not_judged(self) -> None:
-        ignoring = replace(chosen(threshold="15%"), rules=(FunctionRule("*::parse", ignore=True),))
+        ignoring = replace(
+            chosen(threshold="15%", benchmark_threshold="15%"), rules=(FunctionRule("*::parse", ignore=True),)
+        )
         verdict = gated(benchmark(PLAIN), benchmark(SLOW_PARSE), ignoring)
         assert "parse" not in {one.comparison.function.name for one in verdict.functions}
         assert verdict.outcome is Outcome.UNCHANGED
 
     def test_impact_below_the_minimum_does_not_fail(self) -> None:
         head = {**PLAIN, "parse < run < test": 396}
-        assert (
-            gated(benchmark(PLAIN), benchmark(head), chosen(threshold="8%", min_impact="8%")).outcome
-            is Outcome.UNCHANGED
-        )
+        settings = chosen(benchmark_threshold="8%", min_impact="8%")
+        assert gated(benchmark(PLAIN), benchmark(head), settings).outcome is Outcome.UNCHANGED
 
-    @pytest.mark.parametrize(("head", "outcome"), [(1049, Outcome.UNCHANGED), (1051, Outcome.REGRESSED)])
-    def test_the_threshold_is_what_is_measured(self, head: float, outcome: Outcome) -> None:
-        verdict = gated(benchmark({"test": 1000}), benchmark({"test": head}))
+    @pytest.mark.parametrize(
+        ("head", "given", "outcome"),
+        [
+            (1014, {}, Outcome.UNCHANGED),
+            (1016, {}, Outcome.REGRESSED),
+            (1059, {"threshold": "20%"}, Outcome.UNCHANGED),
+            (1061, {"threshold": "20%"}, Outcome.REGRESSED),
+            (1049, {"benchmark_threshold": "5%"}, Outcome.UNCHANGED),
+            (1051, {"benchmark_threshold": "5%"}, Outcome.REGRESSED),
+        ],
+    )
+    def test_the_threshold_is_what_is_measured(self, head: float, given: dict[str, str], outcome: Outcome) -> None:
+        verdict = gated(benchmark({"test": 1000}), benchmark({"test": head}), chosen(**given))
         assert verdict.outcome is outcome
 
+    def test_a_whole_benchmark_has_a_threshold_of_its_own_and_functions_theirs(self) -> None:
+        verdict = gated(benchmark({"test": 1000}), benchmark({"test": 1020}))
+        assert verdict.outcome is Outcome.REGRESSED and verdict.threshold == pytest.approx(0.015)
+        assert not verdict.guilty and {one.threshold for one in verdict.functions} == {0.05}
+
     def test_a_change_that_is_not_surely_above_half_the_threshold_is_inconclusive(self) -> None:
-        head = benchmark({"test": 1052})
-        times = [[round(10_520_000 * (1 + 0.03 * (-1) ** index))] for index in range(24)]
+        head = benchmark({"test": 1016})
+        times = [[round(10_160_000 * (1 + 0.03 * (-1) ** index))] for index in range(24)]
         verdict = gated(benchmark({"test": 1000}), replace(head, launches=launches(times, 12)))
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert "launches would decide" in verdict.reason or "any affordable number" in verdict.reason
@@ -197,10 +212,12 @@ class TestPolicy:
 class TestScreen:
     """After each look."""
 
-    def look(self, head: Benchmark, last: bool = False, count: int = 6) -> tuple[Step, list[Hypothesis]]:
-        base = benchmark(PLAIN, look=count, confirm=0, samples=2000)
-        compared = compare_benchmark(base, head, chosen(), phase=LOOK, paired=True)
-        found = screen(compared, chosen(), last=last)
+    def look(
+        self, head: Benchmark, last: bool = False, count: int = 6, **options: str
+    ) -> tuple[Step, list[Hypothesis]]:
+        base, settings = benchmark(PLAIN, look=count, confirm=0, samples=2000), chosen(**options)
+        compared = compare_benchmark(base, head, settings, phase=LOOK, paired=True)
+        found = screen(compared, settings, last=last)
         return found.step, list(found.candidates)
 
     def test_nothing_open_is_done(self) -> None:
@@ -208,8 +225,8 @@ class TestScreen:
 
     def test_something_open_extends_until_the_last_look(self) -> None:
         open_head = benchmark({**PLAIN, "parse < run < test": 344}, look=6, confirm=0, samples=200)
-        assert self.look(open_head) == (Step.EXTEND, [])
-        assert self.look(open_head, last=True) == (Step.DONE, [])
+        assert self.look(open_head, benchmark_threshold="5%") == (Step.EXTEND, [])
+        assert self.look(open_head, last=True, benchmark_threshold="5%") == (Step.DONE, [])
 
     def test_a_candidate_goes_straight_to_confirmation(self) -> None:
         step, candidates = self.look(benchmark(SLOW_PARSE, look=6, confirm=0))
@@ -222,7 +239,14 @@ class TestScreen:
 
 
 class TestConfirmation:
-    """Fresh launches alone convict."""
+    """Fresh launches alone convict functions; a whole benchmark all of its launches, the fresh ones agreeing."""
+
+    def test_all_launches_convict_a_whole_benchmark(self) -> None:
+        # Six fresh launches by themselves would not: t(5) at that error rate is 9, and this is 8 standard errors.
+        times = [[round(10_200_000 * (1 + 0.0036 * (-1) ** index))] for index in range(12)]
+        base = benchmark({"test": 1000}, look=6, confirm=6)
+        verdict = gated(base, replace(base, launches=launches(times, 6)))
+        assert verdict.outcome is Outcome.REGRESSED and not verdict.guilty
 
     def test_a_slowdown_that_went_away_does_not_fail(self) -> None:
         base = benchmark({"test": 1000})

@@ -95,11 +95,11 @@ def test_looks_spend_declared_parts_of_alpha() -> None:
     assert confirm_looks(2) == (4,)
     one = benchmark(PLAIN, look=12, confirm=24)
     assert [spent for spent, _ in lockstep_trial(one, one, chosen()).confirmations] == [0.2, 0.3, 0.5]
-    # Cut short by the clock at 9 launches: the second look has come early.
+    # Cut short by the clock at 9 launches: the look there is the last, and may spend what is left.
     cut = benchmark(PLAIN, look=12, confirm=9)
     assert [(spent, one.launches) for spent, one in lockstep_trial(cut, cut, chosen()).confirmations] == [
         (0.2, 6),
-        (0.3, 9),
+        (0.8, 9),
     ]
     few = benchmark(PLAIN, look=4, confirm=8)
     looks = lockstep_trial(few, few, chosen(launches="4")).confirmations
@@ -109,9 +109,8 @@ def test_looks_spend_declared_parts_of_alpha() -> None:
 def test_what_all_launches_together_put_below_the_threshold_is_no_regression() -> None:
     times = [[10_000_000]] * 12 + [[10_520_000]] * 24
     head = replace(benchmark({"test": 1000}, look=12, confirm=24), launches=launches(times, 12))
-    trial = lockstep_trial(
-        benchmark({"test": 1000}, look=12, confirm=24), head, chosen(), [Hypothesis("bench.py::test_lib")]
-    )
+    base, settings = benchmark({"test": 1000}, look=12, confirm=24), chosen(benchmark_threshold="5%")
+    trial = lockstep_trial(base, head, settings, [Hypothesis("bench.py::test_lib")])
     (verdict,) = judge([trial], 0.001)
     assert verdict.outcome is not Outcome.REGRESSED
 
@@ -120,7 +119,7 @@ def test_a_stop_is_held_against_the_same_part_of_alpha_as_the_verdict() -> None:
     base = benchmark(PLAIN, look=12, confirm=6)
     slow = benchmark({**PLAIN, "load < test": 520}, look=12, confirm=6)
     trial = lockstep_trial(base, slow, chosen(), [Hypothesis("bench.py::test_lib")])
-    assert settled([trial], 0.001) == {"bench.py::test_lib"}
+    assert settled([trial], 0.001, 21) == {"bench.py::test_lib"}
     # Whatever else is judged in the session by other evidence takes nothing back.
     more = benchmark(PLAIN, look=12, confirm=0, calls=CALLS)
     twice = benchmark(PLAIN, look=12, confirm=0, calls={name: 2 * calls for name, calls in CALLS.items()})

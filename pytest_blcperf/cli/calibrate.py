@@ -100,17 +100,20 @@ def _measure(arguments: argparse.Namespace) -> tuple[Request, int]:
 
 def _effects(noise: BenchmarkNoise, settings: Settings) -> tuple[list[float | None], float | None]:
     """The smallest effects of the budgets, and that of the settings in force."""
-    from pytest_blcperf.bench.measure import LOOK_SHARE
     from pytest_blcperf.compare.calibrate import launches_within, smallest_effect
-    from pytest_blcperf.compare.trial import CONFIRM_LAUNCHES
+    from pytest_blcperf.compare.trial import CONFIRM_LAUNCHES, CONFIRM_SPENT, SCREENING_LOOKS
+    from pytest_blcperf.gate import BY_OWN_TIME
     from pytest_blcperf.options import BY_NAME
 
+    threshold = settings.own_threshold(precise=True)
+    alpha = BY_OWN_TIME * CONFIRM_SPENT[-1] / SCREENING_LOOKS * settings.alpha
+
     def effect(seconds: float, most: int | None = None) -> float | None:
-        launches = launches_within(seconds, noise.seconds, 1 - LOOK_SHARE)
-        return smallest_effect(noise, min(launches, most or launches), settings.threshold, settings.alpha)
+        launches = launches_within(seconds, noise.seconds)
+        return smallest_effect(noise, min(launches, most or launches), threshold, alpha)
 
     # --blcperf-max-time was this command's own; the gate's is the default.
-    default = effect(BY_NAME["max_time"].default, CONFIRM_LAUNCHES * settings.launches)
+    default = effect(BY_NAME["max_time"].default, (1 + CONFIRM_LAUNCHES) * settings.launches)
     return [effect(seconds) for seconds in BUDGETS], default
 
 
@@ -121,7 +124,7 @@ def _effects_data(record: CalibrationRecord, settings: Settings) -> dict[str, An
     rows = [*record.benchmarks, *([whole] if whole is not None else [])]
     found = {one.id: _effects(one, settings) for one in rows}
     return {
-        "threshold": settings.threshold,
+        "threshold": settings.own_threshold(precise=True),
         "alpha": settings.alpha,
         "power": 0.95,
         "benchmarks": [
@@ -165,7 +168,7 @@ def _print(record: CalibrationRecord, settings: Settings) -> None:
     lines = [
         "the right columns: the smallest slowdown of a benchmark that fails the gate with 95 % probability, in so many",
         f"seconds a benchmark with as many launches as fit, and with default launches and time; threshold "
-        f"{share(settings.threshold)}, alpha {settings.alpha:g}",
+        f"{share(settings.own_threshold(precise=True))}, alpha {settings.alpha:g}",
         "SD: of the log ratio over launches; σ_b: of it, between launches and a side;",
         "φ: variance of profile shares relative to binomial sampling",
     ]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 NAME = "compare"
 SUMMARY = "compare two runs; exit code 1 when the head regressed"
 
-_OPTIONS = ("threshold", "min_share", "min_impact", "alpha", "metric")
+_OPTIONS = ("threshold", "benchmark_threshold", "min_share", "min_impact", "alpha", "metric")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

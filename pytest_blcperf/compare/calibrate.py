@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pytest_blcperf.compare.compare import sides
+from pytest_blcperf.compare.decide import TOLERATED
 from pytest_blcperf.compare.estimate import log_ratios, paired_rounds
 from pytest_blcperf.compare.launch_mean import TRIMMED
 from pytest_blcperf.compare.student import upper_quantile
@@ -79,23 +80,25 @@ def calibration(record: CalibrationRecord, *, dispersion: bool) -> Calibration:
     return Calibration(record.label, everything, {one.id: moderated(one) for one in record.benchmarks})
 
 
-def launches_within(seconds: float, a_launch: float, deciding: float) -> int:
-    """How many launches a time budget pays for of which the part `deciding` decides."""
-    return int(seconds * deciding / a_launch) if a_launch > 0 else 0
+def launches_within(seconds: float, a_launch: float) -> int:
+    """How many launches a time budget pays for."""
+    return int(seconds / a_launch) if a_launch > 0 else 0
 
 
-def smallest_effect(noise: BenchmarkNoise, launches: int, margin: float, alpha: float) -> float | None:
+def smallest_effect(noise: BenchmarkNoise, launches: int, threshold: float, alpha: float) -> float | None:
     """The relative slowdown that fails the gate with 95 % probability; None for fewer than two launches.
 
-    log(1 + margin) + (t_α + t_0.05) SE with SE = s/√K: s is the SD over launches, K how many of them decide. The gate
-    trims a tenth of them at either end; the degrees of freedom are those of what is left.
+    It has to be measured above its threshold, and surely above what is tolerated: the larger of log(1 + threshold) +
+    t_0.05 SE and log(1 + tolerated) + (t_α + t_0.05) SE with SE = s/√K: s is the SD over launches, K how many of them
+    decide. The gate trims a tenth of them at either end; the degrees of freedom are those of what is left.
     """
     if launches < 2:
         return None
     freedom = launches - 2 * int(TRIMMED * launches) - 1
     error = noise.spread / math.sqrt(launches)
-    quantiles = upper_quantile(alpha, freedom) + upper_quantile(1 - POWER, freedom)
-    effect = math.log1p(margin) + quantiles * error
+    by_chance = upper_quantile(1 - POWER, freedom) * error
+    surely = math.log1p(TOLERATED * threshold) + upper_quantile(alpha, freedom) * error
+    effect = max(math.log1p(threshold), surely) + by_chance
     return math.expm1(effect) if effect < 10 else None
 
 

@@ -206,7 +206,7 @@ def compare_benchmark(
     judged = _judged(head, settings, unit)
     own = times
     if judged == WALL:
-        own = _times(in_wall(base), in_wall(head), phase, paired, unit, noise=noise)
+        own = _wall_times(base, head, phase, paired, noise=noise)
         functions = in_wall_share(functions, times)
     return BenchmarkComparison(
         id=head.id,
@@ -224,6 +224,18 @@ def compare_benchmark(
         unit=unit,
         judged=judged,
     )
+
+
+def own_ratio(base: Benchmark, head: Benchmark, settings: Settings) -> Estimate:
+    """The ratio of a benchmark measured in lockstep as `compare_benchmark` has it, of all launches."""
+    noise = settings.calibration.noise(head.id)
+    if _judged(head, settings, NANOSECONDS) == WALL:
+        return _wall_times(base, head, None, True, noise=noise).ratio
+    return _times(base, head, None, True, NANOSECONDS, noise=noise).ratio
+
+
+def _wall_times(base: Benchmark, head: Benchmark, phase: str | None, paired: bool, *, noise: Noise) -> Times:
+    return _times(in_wall(base), in_wall(head), phase, paired, NANOSECONDS, noise=noise)
 
 
 def _judged(benchmark: Benchmark, settings: Settings, unit: str) -> str:

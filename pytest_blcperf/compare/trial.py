@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pytest_blcperf.compare.compare import Sides, compare_benchmark, sides
+from pytest_blcperf.compare.compare import Sides, compare_benchmark, own_ratio, sides
 from pytest_blcperf.compare.decide import TOLERATED, below_margin, p_above, p_faster, p_slower, upper_change
 from pytest_blcperf.compare.exact_calls import more_calls
 from pytest_blcperf.compare.instructions import in_instructions
@@ -37,6 +37,8 @@ CONFIRM_LAUNCHES = 2
 CONFIRM_SPENT = (0.2, 0.3, 0.5)
 """What the looks at a confirmation spend of alpha, after a quarter of its launches, half, all: declared beforehand. A
 union bound: correlated looks cost less, but then the error rate would rest on a model of that correlation."""
+SCREENING_LOOKS = 2
+"""After either of which a confirmation may begin, so that all launches together may be looked at on two ways."""
 FEWEST = 4
 """Launches from which on a look at a confirmation is worth its part of alpha."""
 
@@ -158,6 +160,8 @@ class Trial:
     confirmations: tuple[tuple[float, BenchmarkComparison], ...] = ()
     candidates: tuple[Hypothesis, ...] = ()
     incomparable: str = ""
+    own: tuple[tuple[float, Estimate], ...] = ()
+    """The benchmark's own time on all launches up to each look at the confirmation, with the look's part of alpha."""
     counts: Trial | None = None
     """The same benchmark in instructions, where callgrind counted them on both sides."""
 
@@ -190,6 +194,14 @@ class Trial:
             weighty = more.growth - 1 > one.limits.threshold and more.likely >= one.limits.min_impact
             found[one.hypothesis] = more.p(TOLERATED * one.limits.min_impact) if grew and weighty else 1.0
         return found
+
+    @property
+    def own_in_full(self) -> bool:
+        """Whether all launches may convict the benchmark's own time: it is tested in any case, not chosen by looking.
+
+        Not that of metrics, whose launches are often not independent.
+        """
+        return self.paired and self.overall.metric is None and not self.incomparable and not self.shown_only
 
     @property
     def shown_only(self) -> bool:
@@ -230,36 +242,39 @@ def lockstep_trial(
     named = tuple((one.function, one.kind) for one in candidates if one.function is not None)
     hot = tuple(dict.fromkeys([*((one.function, one.kind) for one in look.functions), *named]))
     overall = compare_benchmark(base, head, settings, phase=None, paired=True, only=hot)
-    confirmations = tuple(
-        (
-            spent,
-            compare_benchmark(
-                _first(base, number), _first(head, number), settings, phase=CONFIRM, paired=True, only=named
-            ),
-        )
-        for spent, number in _spending(settings.launches, base, head)
-    )
+    confirmations, own = [], []
+    for spent, number in _spending(settings.launches, base, head):
+        old, new = _first(base, number), _first(head, number)
+        confirmations.append((spent, compare_benchmark(old, new, settings, phase=CONFIRM, paired=True, only=named)))
+        own.append((spent / SCREENING_LOOKS, own_ratio(old, new, settings)))
     counts = counted_trial(base, head, settings)
-    return Trial(base, head, settings, overall, confirmations, tuple(candidates), counts=counts)
+    return Trial(base, head, settings, overall, tuple(confirmations), tuple(candidates), own=tuple(own), counts=counts)
 
 
 def _spending(launches: int, base: Benchmark, head: Benchmark) -> Iterator[tuple[float, int]]:
     """The looks at the confirming launches there are: what each spends of alpha, and how many launches it is at.
 
-    A confirmation that ends between two looks, because its time is spent, has had its next one early.
+    A confirmation that ends between two looks, because its time is spent, has its last one there, for all that is left
+    of alpha: when time is over does not depend on what was measured.
     """
     done = min(sum(launch.phase == CONFIRM for launch in side.launches) for side in (base, head))
     looks = confirm_looks(launches)
     spent = CONFIRM_SPENT[len(CONFIRM_SPENT) - len(looks) :]
-    for part, before, number in zip(spent, (0, *looks), looks, strict=False):
-        if done > before:
-            yield part / sum(spent), min(number, done)
+    left = sum(spent)
+    for part, number in zip(spent, looks, strict=True):
+        if done < number:
+            break
+        yield part / sum(spent), number
+        left -= part
+    if done > max((number for number in looks if number <= done), default=0):
+        yield left / sum(spent), done
 
 
 def _first(benchmark: Benchmark, number: int) -> Benchmark:
-    """The benchmark with the first so many of its confirming launches, and no others."""
+    """The benchmark with its looks and the first so many of its confirming launches."""
+    looks = [launch for launch in benchmark.launches if launch.phase != CONFIRM]
     confirming = [launch for launch in benchmark.launches if launch.phase == CONFIRM]
-    return replace(benchmark, launches=tuple(confirming[:number]))
+    return replace(benchmark, launches=(*looks, *confirming[:number]))
 
 
 def stored_trial(
@@ -298,7 +313,8 @@ def differing(base: Environment, head: Environment) -> str:
 def tests(comparison: BenchmarkComparison, settings: Settings) -> tuple[Tested, ...]:
     """Everything a comparison tests, the benchmark's own time first, with the limits in force."""
     unit = comparison.unit
-    own = Tested(Hypothesis(comparison.id, unit=unit), comparison.ratio, Limits(settings.threshold, 1.0, 0.0))
+    limits = Limits(own_threshold(comparison, settings), 1.0, 0.0)
+    own = Tested(Hypothesis(comparison.id, unit=unit), comparison.ratio, limits)
     functions = (
         Tested(
             Hypothesis(comparison.id, one.function, one.kind, unit),
@@ -309,3 +325,11 @@ def tests(comparison: BenchmarkComparison, settings: Settings) -> tuple[Tested, 
         for one in comparison.functions
     )
     return (own, *functions)
+
+
+def own_threshold(comparison: BenchmarkComparison, settings: Settings) -> float:
+    """The threshold of the benchmark's own cost; a metric has that of functions: nothing is known of its noise."""
+    if comparison.metric is not None:
+        return settings.threshold
+    precise = comparison.paired and comparison.judged == CPU and comparison.unit == NANOSECONDS
+    return settings.own_threshold(precise=precise)

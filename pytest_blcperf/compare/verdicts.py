@@ -73,7 +73,7 @@ def verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
         detectable=None if trial.incomparable else detectable(own.estimate, own.limits.threshold),
         changed_code=_changed_code(trial),
         changed_calls=changed_calls(trial.base, trial.head),
-        threshold=trial.settings.threshold,
+        threshold=own.limits.threshold,
         gate=trial.settings.gate,
         warnings=tuple(moved.values()),
     )
@@ -177,6 +177,7 @@ def _function(
         evidence=Evidence.COUNTS if findings.told_by_calls(tested) else _evidence(trial, one),
         p=findings.slower.get(tested.hypothesis),
         detectable=None if trial.incomparable else detectable(tested.estimate, tested.limits.threshold),
+        threshold=tested.limits.threshold,
         explanation=explain(one),
         follows_from=causes.get((one.function, one.kind)),
     )

@@ -87,6 +87,7 @@ class FunctionVerdict:
     evidence: Evidence
     p: float | None = None
     detectable: float | None = None
+    threshold: float = 0.0
     explanation: Explanation | None = None
     follows_from: Function | None = None
     """The guilty function this one calls, when its growth is explained by that one's."""

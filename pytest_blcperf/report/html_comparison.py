@@ -184,7 +184,8 @@ def _section(
 ) -> dict[str, Any]:
     verdict, comparison = compared.verdict, compared.verdict.comparison
     functions = verdict.functions
-    own = Scale.of((one.comparison.ratio for one in functions), (verdict.threshold,)) if functions else scale
+    ratios, thresholds = [one.comparison.ratio for one in functions], [one.threshold for one in functions]
+    own = Scale.of(ratios, thresholds) if functions else scale
     sources = {one.function: one for one in compared.sources}
     judged = {one.comparison.function for one in functions}
     rows = [
@@ -241,7 +242,7 @@ def _function(
         "times": (time_ns(one.cost_base_ns), time_ns(one.cost_head_ns)),
         "change": "new" if one.cost_base_ns <= 0 < one.cost_head_ns else delta(one.ratio),
         "interval": interval(one.ratio),
-        "bar": Markup(interval_bar(one.ratio, verdict.threshold, tone, scale)),
+        "bar": Markup(interval_bar(one.ratio, judged.threshold, tone, scale)),
         "impact": percent(one.impact),
         "shares": (share(one.share_base), share(one.share_head)),
         "why": ", ".join(part for part in (words.explanation(judged), words.calls(judged)) if part),

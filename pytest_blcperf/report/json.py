@@ -129,6 +129,7 @@ def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str
         "code_changed": comparison.code_changed,
         "timed": bool(comparison.timed),
         "p": _number(verdict.p),
+        "threshold": _number(verdict.threshold),
         "detectable": _number(verdict.detectable),
         "explanation": None
         if parts is None

@@ -513,7 +513,7 @@ def next_steps(verdict: BenchmarkVerdict, base: str) -> list[tuple[str, str]]:
     base_name, test = name[0] if name else "main", shlex.quote(clean(verdict.id, 500))
     command = f"pytest --blcperf --blcperf-baseline={base_name}{metric} {test}"
     steps.append(("measure only this benchmark again", command))
-    steps.append(("accept the cost in this benchmark", f"@pytest.mark.blcperf(threshold={_threshold(verdict)})"))
+    steps.append(("accept the cost in this benchmark", f"@pytest.mark.blcperf({_thresholds(verdict)})"))
     regressed = [one for one in verdict.functions if one.outcome is Outcome.REGRESSED]
     # A rule for one function helps only where nothing else is above its threshold.
     if guilty and len(regressed) == 1 and not _too_slow(verdict):
@@ -527,15 +527,23 @@ def _too_slow(verdict: BenchmarkVerdict) -> bool:
     return ends is None or ends[1] > verdict.threshold
 
 
-def _threshold(verdict: BenchmarkVerdict) -> str:
-    """The next multiple of 5 % above everything that regressed, upper ends of the intervals, quoted."""
-    ratios = [one.comparison.ratio for one in verdict.functions if one.outcome is Outcome.REGRESSED]
-    ratios += [verdict.judged.ratio] if verdict.judged else []
-    return _above(max((ends[1] for ratio in ratios if (ends := bounds(ratio))), default=verdict.threshold))
+def _thresholds(verdict: BenchmarkVerdict) -> str:
+    """The marker's arguments above everything that regressed, upper ends of the intervals."""
+    regressed = [one for one in verdict.functions if one.outcome is Outcome.REGRESSED]
+    ends = [ends[1] for one in regressed if (ends := bounds(one.comparison.ratio))]
+    found = [f"threshold={_above(max(ends))}"] if ends else []
+    if _too_slow(verdict) or not found:
+        own = bounds(verdict.judged.ratio) if verdict.judged else None
+        metric = verdict.judged is not None and verdict.judged.metric is not None
+        name = "threshold" if metric else "benchmark_threshold"
+        found.append(f"{name}={_above(own[1] if own else verdict.threshold)}")
+    return ", ".join(found)
 
 
 def _above(change: float) -> str:
-    return f'"{5 * math.ceil(min(max(change, 0), 9.9) * 20 + 1e-9)}%"'
+    """The next multiple of 5 %, below that of 1 %, quoted."""
+    step = 5 if change >= 0.05 else 1
+    return f'"{step * math.ceil(min(max(change, 0), 9.9) * 100 / step + 1e-9)}%"'
 
 
 def _function_rule(verdict: BenchmarkVerdict, guilty: FunctionVerdict) -> str:

@@ -196,6 +196,7 @@ def _function(fields: Fields) -> FunctionVerdict:
         evidence=_word(fields, "evidence", Evidence),
         p=_optional_number(fields, "p"),
         detectable=_optional_number(fields, "detectable"),
+        threshold=_optional_number(fields, "threshold") or 0.0,
         explanation=None
         if parts is None
         else Explanation(_number(parts, "called_more_ns"), _number(parts, "dearer_per_call_ns")),
