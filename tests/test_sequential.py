@@ -101,6 +101,13 @@ def test_looks_spend_declared_parts_of_alpha() -> None:
         (0.2, 6),
         (0.8, 9),
     ]
+    # A saved run may have more than the settings of its comparison ask for.
+    more = benchmark(PLAIN, look=12, confirm=30)
+    assert [(spent, one.launches) for spent, one in lockstep_trial(more, more, chosen()).confirmations] == [
+        (0.2, 6),
+        (0.3, 12),
+        (0.5, 24),
+    ]
     few = benchmark(PLAIN, look=4, confirm=8)
     looks = lockstep_trial(few, few, chosen(launches="4")).confirmations
     assert sum(spent for spent, _ in looks) == 1

@@ -260,14 +260,14 @@ def _spending(launches: int, base: Benchmark, head: Benchmark) -> Iterator[tuple
     done = min(sum(launch.phase == CONFIRM for launch in side.launches) for side in (base, head))
     looks = confirm_looks(launches)
     spent = CONFIRM_SPENT[len(CONFIRM_SPENT) - len(looks) :]
-    left = sum(spent)
+    left, before = sum(spent), 0
     for part, number in zip(spent, looks, strict=True):
         if done < number:
-            break
+            if done > before:
+                yield left / sum(spent), done
+            return
         yield part / sum(spent), number
-        left -= part
-    if done > max((number for number in looks if number <= done), default=0):
-        yield left / sum(spent), done
+        left, before = left - part, number
 
 
 def _first(benchmark: Benchmark, number: int) -> Benchmark:
