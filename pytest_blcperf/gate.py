@@ -13,16 +13,7 @@ from enum import Enum
 from pytest_blcperf.compare.blame import p_callers_grew
 from pytest_blcperf.compare.decide import TOLERATED, p_slower
 from pytest_blcperf.compare.holm import adjust
-from pytest_blcperf.compare.trial import (
-    Hypothesis,
-    Tested,
-    Trial,
-    differing,
-    lockstep_trial,
-    own_threshold,
-    stored_trial,
-    tests,
-)
+from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, differing, lockstep_trial, stored_trial, tests
 from pytest_blcperf.compare.verdicts import Findings, joined, uncounted, verdict
 from pytest_blcperf.model.comparison import INSTRUCTIONS, BenchmarkComparison
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
@@ -166,7 +157,7 @@ def _p_own(trial: Trial) -> float:
 
     The fresh ones by themselves have to measure more than is tolerated: a slowdown that went away is none.
     """
-    threshold = own_threshold(trial.overall, trial.settings)
+    threshold = trial.own_threshold
     p = 1.0
     for (spent, estimate), (_, fresh) in zip(trial.own, trial.confirmations, strict=True):
         if estimate.change > threshold and fresh.ratio.change > TOLERATED * threshold:

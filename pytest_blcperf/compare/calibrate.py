@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pytest_blcperf.compare.compare import sides
-from pytest_blcperf.compare.decide import TOLERATED
+from pytest_blcperf.compare.decide import convicted_from
 from pytest_blcperf.compare.estimate import log_ratios, paired_rounds
 from pytest_blcperf.compare.launch_mean import TRIMMED
 from pytest_blcperf.compare.student import upper_quantile
@@ -96,9 +96,8 @@ def smallest_effect(noise: BenchmarkNoise, launches: int, threshold: float, alph
         return None
     freedom = launches - 2 * int(TRIMMED * launches) - 1
     error = noise.spread / math.sqrt(launches)
-    by_chance = upper_quantile(1 - POWER, freedom) * error
-    surely = math.log1p(TOLERATED * threshold) + upper_quantile(alpha, freedom) * error
-    effect = max(math.log1p(threshold), surely) + by_chance
+    chance = upper_quantile(1 - POWER, freedom)
+    effect = convicted_from(threshold, error, chance, chance + upper_quantile(alpha, freedom))
     return math.expm1(effect) if effect < 10 else None
 
 

@@ -71,12 +71,16 @@ def detectable(estimate: Estimate, threshold: float) -> float | None:
     """
     if not _usable(estimate):
         return None
-    error = estimate.standard_error
-    effect = max(
-        math.log1p(threshold) + upper_quantile(1 - CONFIDENCE, MANY_LAUNCHES) * error,
-        math.log1p(TOLERATED * threshold) + DETECTABLE * error,
-    )
+    chance = upper_quantile(1 - CONFIDENCE, MANY_LAUNCHES)
+    effect = convicted_from(threshold, estimate.standard_error, chance, DETECTABLE)
     return math.expm1(effect) if effect < 700 else None
+
+
+def convicted_from(threshold: float, error: float, chance: float, sure: float) -> float:
+    """The smallest log ratio that a standard error lets convict: `chance` errors above the threshold, as it has to be
+    measured above that, and `sure` errors above what is tolerated.
+    """
+    return max(math.log1p(threshold) + chance * error, math.log1p(TOLERATED * threshold) + sure * error)
 
 
 def launches_needed(estimate: Estimate, launches: int, threshold: float, alpha: float) -> int | None:

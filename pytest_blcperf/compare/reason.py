@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pytest_blcperf.compare.decide import launches_needed, upper_change
-from pytest_blcperf.compare.trial import Trial, own_threshold
+from pytest_blcperf.compare.trial import Trial
 from pytest_blcperf.model.comparison import WALL, Estimate
 from pytest_blcperf.model.verdict import BenchmarkVerdict, FunctionVerdict, Outcome
 
@@ -28,7 +28,7 @@ def own_time(trial: Trial, alpha: float) -> str:
     ratio = trial.overall.ratio
     if not math.isfinite(ratio.standard_error):
         return few_launches(trial.overall.launches)
-    threshold = own_threshold(trial.overall, trial.settings)
+    threshold = trial.own_threshold
     needs = needed(trial, ratio, threshold, alpha)
     if ratio.change > threshold:
         told = _not_confirmed(trial)

@@ -17,7 +17,7 @@ from pytest_blcperf.compare.compare import Pair, Sides
 from pytest_blcperf.compare.controls import MARGIN, Controls, Normalised, against_controls, controls
 from pytest_blcperf.compare.decide import p_above, upper_change
 from pytest_blcperf.compare.explain import changed_calls, explain
-from pytest_blcperf.compare.trial import Tested, Trial, own_threshold, tests
+from pytest_blcperf.compare.trial import Tested, Trial, tests
 from pytest_blcperf.model.comparison import TOTAL, FunctionComparison
 from pytest_blcperf.model.function import PYTHON, Function
 from pytest_blcperf.model.run import Benchmark
@@ -125,7 +125,7 @@ def cleared(trial: Trial, found: Screened) -> BenchmarkVerdict:
         Outcome.UNCHANGED,
         Evidence.STORED,
         f"cleared by the stored baseline: {found.reason}",
-        threshold=own_threshold(trial.overall, trial.settings),
+        threshold=trial.own_threshold,
         gate=trial.settings.gate,
     )
 
@@ -229,8 +229,16 @@ def _proven(trial: Trial, known: Controls, grown: Sequence[Normalised]) -> tuple
         limits = trial.settings.limits(trial.head.id, one.function.file, one.function.name)
         p = p_above(one.estimate, limits.threshold)
         if compared is not None and more and pair.code_changed is False and p <= alpha:
-            threshold, why = limits.threshold, explain(compared)
-            return (FunctionVerdict(compared, Outcome.REGRESSED, Evidence.COUNTS, p, None, threshold, why),)
+            return (
+                FunctionVerdict(
+                    compared,
+                    Outcome.REGRESSED,
+                    Evidence.COUNTS,
+                    p,
+                    threshold=limits.threshold,
+                    explanation=explain(compared),
+                ),
+            )
     return ()
 
 

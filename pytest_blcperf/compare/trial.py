@@ -196,6 +196,11 @@ class Trial:
         return found
 
     @property
+    def own_threshold(self) -> float:
+        """The threshold of the benchmark's own cost."""
+        return own_threshold(self.overall, self.settings)
+
+    @property
     def own_in_full(self) -> bool:
         """Whether all launches may convict the benchmark's own time: it is tested in any case, not chosen by looking.
 
