@@ -215,3 +215,23 @@ def test_only_what_both_sides_can_time_is_timed() -> None:
     log, data = timed_functions(found=(False, False, False))
     assert [one.clocked for one in data] == [None, None]
     assert "clock-open" not in [kind for _, kind, _ in log]
+
+
+def test_the_rounds_of_a_sweep_share_a_memory_layout_and_each_sweep_has_another() -> None:
+    asked: list[tuple[str, Any]] = []
+
+    class Side(FakeSide):
+        def request(self, op: str, **arguments: Any) -> Mapping[str, Any]:
+            if op in ("clock-round", "round") and (op == "clock-round" or arguments.get("timed")):
+                asked.append((op, arguments["layout"]))
+            else:
+                assert "layout" not in arguments
+            return {**super().request(op, **arguments), "found": [True], "untimed": [], "between": 1e6, "readings": []}
+
+    clock = FakeClock()
+    function = ("a.py", "f", 1, "")
+    plan = Plan(10, None, 0.0, "timer", 1000, count=False, seconds=5.0, suspects=((function,), (function,)))
+    drive([Side("base", 1000, [], clock), Side("head", 1000, [], clock)], plan, seed=1, clock=clock)
+    assert len(asked) == 40
+    assert asked[::2] == asked[1::2]
+    assert len(set(asked)) == 20

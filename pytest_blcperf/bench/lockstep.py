@@ -145,8 +145,9 @@ def _time(
 ) -> None:
     """The timed rounds."""
     for order in islice(_sweeps(len(sides), generator), sweeps):
+        layout = generator.randrange(2**32)
         for index in order:
-            answer = sides[index].request("round", iterations=iterations, timed=True)
+            answer = sides[index].request("round", iterations=iterations, timed=True, layout=layout)
             data[index].rounds.append(Round(iterations, answer["cpu"], answer["wall"]))
             memory.note(index, answer)
         if memory.exceeded:
@@ -176,8 +177,9 @@ def _time_functions(
         # The same clock on both: they have different errors.
         side.request("clock-fit", between=between, iterations=iterations)
     for order in islice(_sweeps(len(sides), generator), sweeps):
+        layout = generator.randrange(2**32)
         for index in order:
-            answer = sides[index].request("clock-round", iterations=iterations)
+            answer = sides[index].request("clock-round", iterations=iterations, layout=layout)
             readings[index].append(answer["readings"])
             memory.note(index, answer)
         if memory.exceeded:

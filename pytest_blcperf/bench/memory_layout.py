@@ -3,8 +3,12 @@
 Where things lie in memory makes equal code faster or slower by percents, in one process and not in the next. With
 addresses that the kernel draws for each process (ASLR), the two sides of a launch have two layouts: noise that no
 number of rounds averages out. Without, all launches would have the same two, and their difference would be a bias. So
-ASLR is off in workers, and each launch shifts the stack and the heap of both its sides by the same amounts, drawn anew:
-the sides differ only where their code makes them differ.
+ASLR is off in workers, and each launch shifts the stack and the heap of both its sides by the same amounts, drawn anew.
+
+The two sides still differ where their code makes them differ: one constant more, or a longer path, moves all that comes
+after it. Most of what that does to time lies in the objects that come and go in every iteration, since allocators hand
+out the same places again and again. So each sweep of rounds moves those too (`ShiftingHeap`), and what was one accident
+for a whole launch becomes noise from round to round. Measured in `docs/accuracy.md`.
 """
 
 from __future__ import annotations
@@ -21,6 +25,9 @@ _ADDR_NO_RANDOMIZE = 0x0040000
 """Of personality(2)."""
 _ASK = 0xFFFFFFFF
 _PAGE = 4096
+_SMALL = 480
+"""Bytes up to which a `bytes` object is at most the 512 that CPython allocates from its own pools."""
+_LARGE = 8192
 _GRAIN = 16_384
 """What both sides' environments are padded to a multiple of, before the shift: they differ by the length of paths."""
 
@@ -44,6 +51,24 @@ def shift_heap(seed: int) -> object:
     draw = random.Random(seed).randrange
     pages = mmap.mmap(-1, draw(1, 512) * _PAGE)
     return pages, [bytes(draw(1, 512)) for _ in range(draw(1, 2000))]
+
+
+class ShiftingHeap:
+    """Memory that is taken and kept between rounds, so that the next rounds' objects come to lie elsewhere.
+
+    Blocks that are given back would be taken again by the next shift, and rounds would go on in the same places.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[bytes, ...]] = []
+
+    def shift(self, seed: int) -> None:
+        """Take blocks of all sizes that CPython's own allocator serves, and of some that the C library's does."""
+        draw = random.Random(seed)
+        small = draw.choices(range(_SMALL), k=draw.randrange(200, 2000))
+        large = draw.choices(range(_SMALL, _LARGE), k=draw.randrange(10, 60))
+        # Tuples of bytes: the garbage collector, which runs within rounds too, soon looks at them no more.
+        self._kept.append((*map(bytes, small), *map(bytes, large)))
 
 
 def _bytes(environment: Mapping[str, str]) -> int:

@@ -17,6 +17,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf.bench.job import Job, Rounds, Schedule, call_once
+from pytest_blcperf.bench.memory_layout import ShiftingHeap
 from pytest_blcperf.bench.overhead import Overhead
 from pytest_blcperf.bench.process_state import resident_bytes
 from pytest_blcperf.capture import probe
@@ -69,6 +70,7 @@ class Target:
         self._observed: Observed | None = None
         self._suspects: list[CodeType | None] = []
         self._clock: FunctionClock | None = None
+        self._heap = ShiftingHeap()
 
     def answer(self, request: Request) -> Answer:
         """Do what one request asks. What the callable raises comes through; the sampler is closed first."""
@@ -178,11 +180,16 @@ class Target:
     def _on_round(self, request: Request) -> Answer:
         iterations = int(request["iterations"])
         self._scheduled = self._scheduled or bool(request.get("scheduled"))
+        self._shift(request)
         cpu, wall = self._round(iterations)
         if request.get("timed"):
             cpu, wall = self._overhead.removed(iterations, cpu, wall)
             self.rounds.append((iterations, cpu, wall))
         return {"cpu": cpu, "wall": wall, "memory": resident_bytes()}
+
+    def _shift(self, request: Request) -> None:
+        if "layout" in request:
+            self._heap.shift(int(request["layout"]))
 
     def _on_freeze(self, _request: Request) -> Answer:
         # What start-up and warm-up left behind must not be collected, or traversed, in a timed round.
@@ -296,6 +303,7 @@ class Target:
         clock = self._clock
         if clock is None:
             return {**self._on_round(request), "readings": []}
+        self._shift(request)
         clock.take()
         cpu, wall = self._round(int(request["iterations"]))
         readings = [[one.calls, one.total_ns, one.self_ns] for one in clock.take()]

@@ -1,0 +1,45 @@
+"""Where the objects of a round lie, and that it is the seed's doing."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+
+from pytest_blcperf.bench.memory_layout import ShiftingHeap
+
+PLACES = """
+import sys
+from pytest_blcperf.bench.memory_layout import ShiftingHeap, fixed_addresses
+
+heap, places = ShiftingHeap(), []
+for seed in sys.argv[1].split(","):
+    if seed:
+        heap.shift(int(seed))
+    places.append([id(bytes(size)) % 4096 for size in (200, 400, 3000)])
+print(places)
+"""
+
+
+def places(seeds: str) -> list[list[int]]:
+    from pytest_blcperf.bench.memory_layout import fixed_addresses
+
+    with fixed_addresses():
+        done = subprocess.run([sys.executable, "-c", PLACES, seeds], capture_output=True, text=True, check=True)
+    found: list[list[int]] = eval(done.stdout)
+    return found
+
+
+def test_a_shift_moves_what_is_allocated_next() -> None:
+    still, moved = places(",,"), places("1,2,3")
+    assert still[0] == still[1] == still[2]
+    assert len(set(map(tuple, moved))) == 3
+    assert len({large for _, _, large in moved}) > 1  # That is one of the C library's.
+
+
+def test_the_collector_does_not_look_at_the_memory_that_is_kept() -> None:
+    heap = ShiftingHeap()
+    heap.shift(1)
+    gc.collect()
+    assert heap._kept
+    assert not any(gc.is_tracked(one) for one in heap._kept)
