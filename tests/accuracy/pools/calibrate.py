@@ -1,4 +1,7 @@
-"""What an edit costs: `work()` of two trees, in two processes on one CPU, in turn; CPU time, interquartile means."""
+"""What an edit costs: `work()` of two trees, in two processes on one CPU, in turn; CPU time, interquartile means.
+
+Between rounds each process takes some memory and keeps it, so that no layout of the heap decides a whole launch.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,17 @@ from statistics import mean, stdev
 ROUND_NS = 5_000_000
 ROUNDS = 40
 _WORKER = """
-import importlib.util, os, sys, time
+import importlib.util, os, random, sys, time
 os.sched_setaffinity(0, {int(sys.argv[2])})
 sys.path.insert(0, os.path.join(sys.argv[1], "src"))
 spec = importlib.util.spec_from_file_location("test_it", os.path.join(sys.argv[1], "benchmarks", "test_it.py"))
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-work = module.work
+work, kept, generator = module.work, [], random.Random(os.getpid())
 for line in sys.stdin:
+    sizes = generator.choices(range(480), k=generator.randrange(2000))
+    sizes += generator.choices(range(480, 8192), k=generator.randrange(60))
+    kept.append(tuple(map(bytes, sizes)))
     start = time.process_time_ns()
     for _ in range(int(line)):
         work()

@@ -95,6 +95,10 @@ class Dose:
     statements: int = 0
     turns: int = 0
 
+    def times(self, factor: float) -> Dose:
+        """So many times that dose; at least one of what it has."""
+        return Dose(*(max(one > 0, round(one * factor)) for one in (self.statements, self.turns)))
+
 
 @dataclass(frozen=True)
 class Plant:

@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from accuracy.pools.calibrate import effect
-from accuracy.pools.edits import Dose, Plant
+from accuracy.pools.edits import Dose, Files, Plant
 from accuracy.pools.sources import package_files
 from accuracy.pools.workloads import Variant, Workload
 from gitrepo import GitRepo
 
 PRICE_LAUNCHES = 4
 CHECK_LAUNCHES = 12
+MEASURABLE = 0.01
+"""Effects from which on a dose is corrected by what it was measured to be worth."""
+CORRECTIONS, EXACT = 3, 0.1
+"""How often at most, and how near it has to be (or within its standard error)."""
 STATEMENTS = 200
 """No function gets more planted statements than that."""
 TURNS, MOST_TURNS = 500, 5_000_000
@@ -48,7 +52,8 @@ def prepare(cell: Cell, pool: Path) -> dict[str, Any]:
     """Make the cell's repository with the change calibrated, unless it is there; gives what is known of it.
 
     That is `doses` by place, `planned` (the part of the total that the dose is worth by its price), and `checked` with
-    its `error`: the change of the whole benchmark as measured with the finished trees.
+    its `error`: the change of the whole benchmark as measured with the finished trees. A dose whose effect can be
+    measured well enough is corrected by that until it is right, so its price is then only where it started.
     """
     folder = pool / "repositories" / cell.name
     known = folder.with_suffix(folder.suffix + ".json")
@@ -56,27 +61,52 @@ def prepare(cell: Cell, pool: Path) -> dict[str, Any]:
         return dict(json.loads(known.read_text()))
     shutil.rmtree(folder, ignore_errors=True)
     original = package_files(cell.workload)
-    base, head = dict(original), dict(original)
-    doses: dict[str, dict[str, int]] = {}
-    planned: dict[str, float] = {}
-    for plant in cell.variant.plants:
-        dose, worth = dosage(cell.workload, plant, original, pool)
-        doses[plant.place], planned[plant.place] = asdict(dose), -worth if plant.base else worth
-        if plant.base:
-            base = plant.dosed(base, dose)
-        else:
-            head = plant.dosed(head, dose)
-    for edit in cell.variant.edits:
-        head = edit.apply(head)
+    doses = {plant.place: dosage(cell.workload, plant, original, pool) for plant in cell.variant.plants}
+    base, head = _trees(cell, original, {place: dose for place, (dose, _) in doses.items()})
+    checked, error = _between(cell.workload, base, head, pool, CHECK_LAUNCHES)
+    for _ in range(CORRECTIONS):
+        wanted = _correctable(cell)
+        if wanted is None or abs(checked - wanted.effect) < max(EXACT * wanted.effect, error):
+            break
+        dose, worth = doses[wanted.place]
+        times = min(3.0, max(1 / 3, wanted.effect / max(checked, wanted.effect / 10)))
+        doses[wanted.place] = dose.times(times), worth * times
+        base, head = _trees(cell, original, {place: dose for place, (dose, _) in doses.items()})
+        checked, error = _between(cell.workload, base, head, pool, CHECK_LAUNCHES)
     repository = GitRepo(folder)
     _write(repository.path, cell.workload, base)
     repository.commit("base").branch("change")
     _write(repository.path, cell.workload, head)
     repository.commit(cell.variant.name)
-    facts = {"doses": doses, "planned": planned, "expected": cell.variant.expected, "guilty": cell.variant.guilty}
-    facts["checked"], facts["error"] = _between(cell.workload, base, head, pool, CHECK_LAUNCHES)
+    signs = {plant.place: -1 if plant.base else 1 for plant in cell.variant.plants}
+    facts = {
+        "doses": {place: asdict(dose) for place, (dose, _) in doses.items()},
+        "planned": {place: signs[place] * worth for place, (_, worth) in doses.items()},
+        "expected": cell.variant.expected,
+        "guilty": cell.variant.guilty,
+        "checked": checked,
+        "error": error,
+    }
     known.write_text(json.dumps(facts))
     return facts
+
+
+def _trees(cell: Cell, original: Files, doses: Mapping[str, Dose]) -> tuple[dict[str, str], dict[str, str]]:
+    base, head = dict(original), dict(original)
+    for plant in cell.variant.plants:
+        if plant.base:
+            base = plant.dosed(base, doses[plant.place])
+        else:
+            head = plant.dosed(head, doses[plant.place])
+    for edit in cell.variant.edits:
+        head = edit.apply(head)
+    return base, head
+
+
+def _correctable(cell: Cell) -> Plant | None:
+    """The plant whose effect is that of the whole benchmark, where that is large enough to be measured."""
+    plants = cell.variant.plants
+    return plants[0] if len(plants) == 1 and not plants[0].base and plants[0].effect >= MEASURABLE else None
 
 
 @dataclass(frozen=True)
