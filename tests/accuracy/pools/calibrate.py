@@ -1,16 +1,21 @@
 """What an edit costs: `work()` of two trees, in two processes on one CPU, in turn; CPU time, interquartile means.
 
-Between rounds each process takes some memory and keeps it, so that no layout of the heap decides a whole launch.
+Both have the same hash seed and addresses, and between rounds each takes some memory and keeps it, so that no layout
+decides a whole launch.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import random
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
+
+from pytest_blcperf.bench.memory_layout import fixed_addresses
 
 ROUND_NS = 5_000_000
 ROUNDS = 40
@@ -21,7 +26,7 @@ sys.path.insert(0, os.path.join(sys.argv[1], "src"))
 spec = importlib.util.spec_from_file_location("test_it", os.path.join(sys.argv[1], "benchmarks", "test_it.py"))
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-work, kept, generator = module.work, [], random.Random(os.getpid())
+work, kept, generator = module.work, [], random.Random(os.environ["PYTHONHASHSEED"])
 for line in sys.stdin:
     sizes = generator.choices(range(480), k=generator.randrange(2000))
     sizes += generator.choices(range(480, 8192), k=generator.randrange(60))
@@ -48,7 +53,9 @@ def interquartile_mean(values: Sequence[float]) -> float:
 
 
 def _launch(base: Path, head: Path, cpu: int) -> float:
-    workers = [_Worker(base, cpu), _Worker(head, cpu)]
+    seed = random.randrange(1, 2**32 - 1)
+    with fixed_addresses():
+        workers = [_Worker(base, cpu, seed), _Worker(head, cpu, seed)]
     try:
         for worker in workers:
             worker.round(20)
@@ -65,9 +72,12 @@ def _launch(base: Path, head: Path, cpu: int) -> float:
 
 
 class _Worker:
-    def __init__(self, tree: Path, cpu: int) -> None:
+    def __init__(self, tree: Path, cpu: int, seed: int) -> None:
         command = [sys.executable, "-c", _WORKER, str(tree), str(cpu)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environment = os.environ | {"PYTHONHASHSEED": str(seed)}
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def round(self, calls: int) -> int:
         """CPU time of so many calls, ns."""

@@ -19,7 +19,7 @@ from accuracy.pools.workloads import Variant, Workload
 from gitrepo import GitRepo
 
 PRICE_LAUNCHES = 4
-CHECK_LAUNCHES = 12
+CHECK_LAUNCHES = 24
 MEASURABLE = 0.01
 """Effects from which on a dose is corrected by what it was measured to be worth."""
 CORRECTIONS, EXACT = 3, 0.1
