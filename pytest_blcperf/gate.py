@@ -7,10 +7,11 @@ A session makes one decision a benchmark and look with `screen`, gathers everyth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from pytest_blcperf.compare.blame import p_callers_grew
+from pytest_blcperf.compare.carriers import carriers
 from pytest_blcperf.compare.decide import TOLERATED, p_slower
 from pytest_blcperf.compare.holm import adjust
 from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, differing, lockstep_trial, stored_trial, tests
@@ -96,7 +97,8 @@ def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]
     the session on all data. The estimate shown beside a
     verdict is that of all launches. Where instructions were counted, they are hypotheses too, on the data there is:
     counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`). The four kinds are
-    corrected each for itself, and have parts of alpha (`BY_TIME` and so on).
+    corrected each for itself, and have parts of alpha (`BY_TIME` and so on). A benchmark that is convicted as a whole
+    has the functions named that carry its slowdown (`carriers`), though they are below their own thresholds.
     """
     counts = [trial.counts for trial in trials if trial.counts is not None]
     by_calls = _spending(_by_calls(trials), BY_CALLS)
@@ -104,7 +106,27 @@ def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]
     for hypothesis, p in by_calls.items():
         slower[hypothesis] = min(slower.get(hypothesis, 1.0), p)
     findings = Findings(slower, _adjusted(_gains([*trials, *counts])), alpha, by_calls)
+    findings = _with_carriers(trials, findings)
     return tuple(_verdict(trial, findings) for trial in trials)
+
+
+def _with_carriers(trials: Sequence[Trial], findings: Findings) -> Findings:
+    """The findings with the functions that carry the slowdown of a convicted benchmark, at what its test might spend.
+
+    That is its look's part of what the whole benchmarks of the session share, as Bonferroni deals it out.
+    """
+    slower, carried = dict(findings.slower), {}
+    benchmarks = sum(trial.own_in_full for trial in trials)
+    for trial in trials:
+        convicted = findings.convicted(trial)
+        if not (trial.own_in_full and trial.own and _own(trial) in convicted):
+            continue
+        part = BY_OWN_TIME * trial.own[-1][0] / benchmarks
+        for tested, p in carriers(trial).items():
+            if p <= part * findings.alpha and tested.hypothesis not in convicted:
+                carried[tested.hypothesis] = tested
+                slower[tested.hypothesis] = min(1.0, p / part)
+    return replace(findings, slower=slower, carried=carried)
 
 
 def _verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:

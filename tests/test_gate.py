@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from pytest_blcperf.gate import (
 from pytest_blcperf.model.comparison import SELF, TOTAL
 from pytest_blcperf.model.environment import Environment
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
-from pytest_blcperf.model.verdict import Evidence, Outcome
+from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
 from pytest_blcperf.settings import FunctionRule
 
 PLAIN = {"parse < run < test": 330, "render < run < test": 270, "load < test": 400}
@@ -207,6 +208,42 @@ class TestPolicy:
         verdict = gated(benchmark({"test": 1000}), replace(head, launches=launches(times, 12)))
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert "launches would decide" in verdict.reason or "any affordable number" in verdict.reason
+
+
+class TestCarriers:
+    """Functions of a benchmark that failed as a whole, below their own thresholds."""
+
+    BEFORE: ClassVar = {"big < test": 500, "other < run < test": 200, "load < run < test": 300}
+
+    def verdict(self, after: dict[str, float], samples: int = 200_000) -> BenchmarkVerdict:
+        return gated(benchmark(self.BEFORE, samples=samples), benchmark(after, samples=samples))
+
+    def test_the_function_that_carries_the_slowdown_is_named(self) -> None:
+        verdict = self.verdict({**self.BEFORE, "big < test": 518})
+        assert verdict.outcome is Outcome.REGRESSED and verdict.threshold == pytest.approx(0.015)
+        assert [one.comparison.function.name for one in verdict.guilty] == ["big"]
+        # It got 3.6 % dearer; where everything had, 1.8 %.
+        assert verdict.guilty[0].threshold == pytest.approx(0.027, abs=0.0005)
+        assert "its time rose by 1.8%, big (self time) got 3.6% dearer" in verdict.reason
+
+    def test_where_everything_got_dearer_nobody_is(self) -> None:
+        verdict = self.verdict({name: 1.03 * cost for name, cost in self.BEFORE.items()})
+        assert verdict.outcome is Outcome.REGRESSED and not verdict.guilty
+        assert {one.threshold for one in verdict.functions} == {0.05}
+
+    def test_a_rule_that_allows_a_function_more_stays(self) -> None:
+        base = benchmark(self.BEFORE, samples=200_000)
+        head = benchmark({**self.BEFORE, "big < test": 518}, samples=200_000)
+        verdict = gated(base, head, replace(chosen(), rules=(FunctionRule("big", threshold=0.06),)))
+        assert verdict.outcome is Outcome.REGRESSED and not verdict.guilty
+
+    def test_too_few_samples_name_nobody(self) -> None:
+        verdict = self.verdict({**self.BEFORE, "big < test": 518}, samples=50)
+        assert verdict.outcome is Outcome.REGRESSED and not verdict.guilty
+
+    def test_a_benchmark_that_is_not_convicted_has_no_carriers(self) -> None:
+        verdict = self.verdict({**self.BEFORE, "big < test": 512})
+        assert verdict.outcome is Outcome.UNCHANGED and not verdict.guilty
 
 
 class TestScreen:

@@ -24,13 +24,19 @@ _CHANGED_LISTED = 50
 class Findings:
     """The session's adjusted p-values: of slowdowns on the data that may convict, of gains on all data.
 
-    `by_calls` are those of slowdowns that the number of calls alone shows; they are in `slower` too.
+    `by_calls` are those of slowdowns that the number of calls alone shows; they are in `slower` too. `carried` has the
+    tests of functions that carry the slowdown of a convicted benchmark, in place of their ordinary ones.
     """
 
     slower: Mapping[Hypothesis, float]
     faster: Mapping[Hypothesis, float]
     alpha: float
     by_calls: Mapping[Hypothesis, float] = field(default_factory=dict)
+    carried: Mapping[Hypothesis, Tested] = field(default_factory=dict)
+
+    def tests(self, trial: Trial) -> tuple[Tested, ...]:
+        """What is tested on all data, the benchmark's own time first."""
+        return tuple(self.carried.get(one.hypothesis, one) for one in tests(trial.overall, trial.settings))
 
     def improved(self, tested: Tested) -> bool:
         """Whether a gain is shown."""
@@ -46,7 +52,7 @@ class Findings:
             return frozenset()
         return frozenset(
             one.hypothesis
-            for one in tests(trial.overall, trial.settings)
+            for one in self.tests(trial)
             if one.slower and self.slower.get(one.hypothesis, 1.0) <= self.alpha
         )
 
@@ -54,7 +60,7 @@ class Findings:
 def verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
     """The verdict of one benchmark; the estimates shown are those of all launches."""
     convicted = findings.convicted(trial)
-    own, *hot = tests(trial.overall, trial.settings)
+    own, *hot = findings.tests(trial)
     moved = _moved(trial, [one for one in hot if one.hypothesis in convicted or _new_candidate(trial, one)])
     guilty = convicted - moved.keys()
     causes = _causes(trial, [tested for tested in hot if tested.hypothesis in guilty])

@@ -97,7 +97,7 @@ class Dose:
 
     def times(self, factor: float) -> Dose:
         """So many times that dose; at least one of what it has."""
-        return Dose(*(max(one > 0, round(one * factor)) for one in (self.statements, self.turns)))
+        return Dose(*(max(int(one > 0), round(one * factor)) for one in (self.statements, self.turns)))
 
 
 @dataclass(frozen=True)
