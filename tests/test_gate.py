@@ -224,6 +224,7 @@ class TestCarriers:
         assert [one.comparison.function.name for one in verdict.guilty] == ["big"]
         # It got 3.6 % dearer; where everything had, 1.8 %.
         assert verdict.guilty[0].threshold == pytest.approx(0.027, abs=0.0005)
+        assert [one.comparison.function.name for one in verdict.functions if one.carrier] == ["big"]
         assert "its time rose by 1.8%, big (self time) got 3.6% dearer" in verdict.reason
 
     def test_where_everything_got_dearer_nobody_is(self) -> None:

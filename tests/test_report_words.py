@@ -159,6 +159,14 @@ def test_the_suggested_threshold_of_the_benchmark_covers_all_that_regressed() ->
     assert not any("this function only" in purpose for purpose in steps)
 
 
+def test_the_suggested_threshold_is_not_lowered_to_what_carries_the_slowdown() -> None:
+    verdict = samples.regressed()
+    carried = tuple(replace(one, carrier=True) for one in verdict.functions)
+    steps = dict(words.next_steps(replace(verdict, functions=carried), samples.BASE))
+    marker = steps["accept the cost in this benchmark"]
+    assert re.findall(r"(\w+)=", marker) == ["benchmark_threshold"]
+
+
 def test_the_suggested_rule_fits_the_function_and_no_other() -> None:
     verdict = replace(samples.hidden_regression(), id=samples.RENDERING)
     steps = dict(words.next_steps(verdict, samples.BASE))

@@ -186,6 +186,7 @@ def _function(
         threshold=tested.limits.threshold,
         explanation=explain(one),
         follows_from=causes.get((one.function, one.kind)),
+        carrier=tested.hypothesis in findings.carried,
     )
 
 

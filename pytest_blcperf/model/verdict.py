@@ -91,6 +91,8 @@ class FunctionVerdict:
     explanation: Explanation | None = None
     follows_from: Function | None = None
     """The guilty function this one calls, when its growth is explained by that one's."""
+    carrier: bool = False
+    """Regressed because it carries the slowdown of a benchmark that failed as a whole: below its own threshold."""
     changed_lines: tuple[ChangedLines, ...] = ()
     """Of a guilty function: the changed lines that may have caused its growth, the most likely first."""
 

@@ -113,6 +113,7 @@ def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str
         "evidence": verdict.evidence.value,
         "guilty": any(verdict is guilty for guilty in benchmark.guilty),
         "follows_from": None if verdict.follows_from is None else _named(verdict.follows_from),
+        "carrier": bool(verdict.carrier),
         "kind": _text(comparison.kind),
         "unit": comparison.unit,
         "cost_base_ns": _number(comparison.cost_base_ns),

@@ -528,8 +528,11 @@ def _too_slow(verdict: BenchmarkVerdict) -> bool:
 
 
 def _thresholds(verdict: BenchmarkVerdict) -> str:
-    """The marker's arguments above everything that regressed, upper ends of the intervals."""
-    regressed = [one for one in verdict.functions if one.outcome is Outcome.REGRESSED]
+    """The marker's arguments above everything that regressed, upper ends of the intervals.
+
+    What carries the benchmark's slowdown is below the functions' threshold as it is.
+    """
+    regressed = [one for one in verdict.functions if one.outcome is Outcome.REGRESSED and not one.carrier]
     ends = [ends[1] for one in regressed if (ends := bounds(one.comparison.ratio))]
     found = [f"threshold={_above(max(ends))}"] if ends else []
     if _too_slow(verdict) or not found:

@@ -201,6 +201,8 @@ def _function(fields: Fields) -> FunctionVerdict:
         if parts is None
         else Explanation(_number(parts, "called_more_ns"), _number(parts, "dearer_per_call_ns")),
         follows_from=None if cause is None else _named(cause),
+        # Older files of this version have no such member.
+        carrier=fields.has("carrier") and fields.flag("carrier"),
         changed_lines=_changed_lines(fields),
     )
 
