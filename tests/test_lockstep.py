@@ -235,3 +235,21 @@ def test_the_rounds_of_a_sweep_share_a_memory_layout_and_each_sweep_has_another(
     assert len(asked) == 40
     assert asked[::2] == asked[1::2]
     assert len(set(asked)) == 20
+
+
+def test_rounds_with_clocks_end_when_they_took_half_as_long_again_as_the_timed_ones() -> None:
+    class Slow(FakeSide):
+        """Clocks make its rounds four times as long."""
+
+        def request(self, op: str, **arguments: Any) -> Mapping[str, Any]:
+            if op == "clock-round":
+                arguments["iterations"] *= 4
+            return {**super().request(op, **arguments), "found": [True], "untimed": [], "between": 1e6, "readings": []}
+
+    log: list[tuple[str, str, int]] = []
+    clock, function = FakeClock(), ("a.py", "f", 1, "")
+    plan = Plan(24, None, 0.0, "timer", 1000, count=False, seconds=5.0, suspects=((function,), (function,)))
+    drive([Slow("base", 1000, log, clock), Slow("head", 1000, log, clock)], plan, seed=1, clock=clock)
+    kinds = [kind for _, kind, _ in log]
+    assert kinds.count("timed") == 48
+    assert kinds.count("clock-round") == 2 * 24 * 1.5 / 4

@@ -30,6 +30,11 @@ SLOW = 2.0
 """Seconds from which on a round is made once a launch instead of three times, and its calls are not counted."""
 
 
+CLOCKED, FEWEST_CLOCKED = 1.5, 6
+"""How much longer than the timed rounds those with clocks may take, and how many sweeps of them there are at least.
+Where functions are called all the time, clocks make a round three times as long; another launch is worth more."""
+
+
 class Requester(Protocol):
     """A side that can be asked for rounds."""
 
@@ -116,7 +121,18 @@ def drive(sides: Sequence[Requester], plan: Plan, seed: int, clock: Callable[[],
             sides, data, plan, iterations=iterations, seconds=left, generator=generator, clock=clock, memory=memory
         )
     if plan.suspects and not memory.exceeded:
-        _time_functions(sides, data, plan, iterations=iterations, sweeps=sweeps, generator=generator, memory=memory)
+        seconds = CLOCKED * sweeps * round_seconds * len(sides)
+        _time_functions(
+            sides,
+            data,
+            plan,
+            iterations=iterations,
+            sweeps=sweeps,
+            seconds=seconds,
+            generator=generator,
+            clock=clock,
+            memory=memory,
+        )
     if plan.count and round_seconds < SLOW and not memory.exceeded:
         for index, side in enumerate(sides):
             data[index].counts = side.request("count", repeat=2)
@@ -161,10 +177,12 @@ def _time_functions(
     *,
     iterations: int,
     sweeps: int,
+    seconds: float,
     generator: random.Random,
+    clock: Callable[[], float],
     memory: _Memory,
 ) -> None:
-    """As many rounds as were timed, with clocks on the suspects that both sides can time."""
+    """As many rounds as were timed, with clocks on the suspects that both sides can time, as far as `seconds` go."""
     answers = [side.request("clock-find", functions=wanted) for side, wanted in zip(sides, plan.suspects, strict=True)]
     timed = [number for number in range(len(plan.suspects[0])) if all(answer["found"][number] for answer in answers)]
     if not timed:
@@ -176,13 +194,14 @@ def _time_functions(
     for side in sides:
         # The same clock on both: they have different errors.
         side.request("clock-fit", between=between, iterations=iterations)
-    for order in islice(_sweeps(len(sides), generator), sweeps):
+    end = clock() + seconds
+    for number, order in enumerate(islice(_sweeps(len(sides), generator), sweeps), start=1):
         layout = generator.randrange(2**32)
         for index in order:
             answer = sides[index].request("clock-round", iterations=iterations, layout=layout)
             readings[index].append(answer["readings"])
             memory.note(index, answer)
-        if memory.exceeded:
+        if memory.exceeded or (number >= FEWEST_CLOCKED and clock() >= end):
             break
     for side in sides:
         side.request("clock-close")

@@ -23,7 +23,7 @@ from pytest_blcperf.bench.process_state import resident_bytes
 from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.backends import OUTSIDE
 from pytest_blcperf.capture.call_counts import count_calls
-from pytest_blcperf.capture.function_clock import FunctionClock, find_codes
+from pytest_blcperf.capture.function_clock import CPU_CLOCK_FROM_NS, FunctionClock, find_codes
 from pytest_blcperf.capture.functions import Description, Roots, describe
 from pytest_blcperf.capture.observed import Observed
 from pytest_blcperf.capture.samples import Sampler, Samples
@@ -282,6 +282,8 @@ class Target:
 
     def _on_clock_fit(self, request: Request) -> Answer:
         """Go on with the clock that suits how often they are called, on the side that calls them more often."""
+        if self._clock is not None and float(request["between"]) < CPU_CLOCK_FROM_NS:
+            return {}  # The one that runs already: opening another takes as long as a dozen rounds.
         codes = [code for code in self._suspects if code is not None]
         self._close_clock()
         if self._opened(FunctionClock.fitting(codes, float(request["between"]))):
