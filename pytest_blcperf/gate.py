@@ -111,19 +111,20 @@ def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]
 
 
 def _with_carriers(trials: Sequence[Trial], findings: Findings) -> Findings:
-    """The findings with the functions that carry the slowdown of a convicted benchmark, at what its test might spend.
+    """The findings with the functions that carry the slowdown of a benchmark that was convicted, and none of them.
 
-    That is its look's part of what the whole benchmarks of the session share, as Bonferroni deals it out.
+    Their tests may spend what its test might: its look's part of what the whole benchmarks of the session share, as
+    Bonferroni deals it out.
     """
     slower, carried = dict(findings.slower), {}
     benchmarks = sum(trial.own_in_full for trial in trials)
     for trial in trials:
         convicted = findings.convicted(trial)
-        if not (trial.own_in_full and trial.own and _own(trial) in convicted):
+        if not (trial.own_in_full and trial.own and convicted == {_own(trial)}):
             continue
         part = BY_OWN_TIME * trial.own[-1][0] / benchmarks
         for tested, p in carriers(trial).items():
-            if p <= part * findings.alpha and tested.hypothesis not in convicted:
+            if p <= part * findings.alpha:
                 carried[tested.hypothesis] = tested
                 slower[tested.hypothesis] = min(1.0, p / part)
     return replace(findings, slower=slower, carried=carried)

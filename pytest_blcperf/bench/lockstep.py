@@ -29,7 +29,6 @@ MAX_ITERATIONS = 10_000_000
 SLOW = 2.0
 """Seconds from which on a round is made once a launch instead of three times, and its calls are not counted."""
 
-
 CLOCKED, FEWEST_CLOCKED = 1.5, 6
 """How much longer than the timed rounds those with clocks may take, and how many sweeps of them there are at least.
 Where functions are called all the time, clocks make a round three times as long; another launch is worth more."""
