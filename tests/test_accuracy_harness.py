@@ -322,6 +322,7 @@ class TestCounting:
         assert is_named([["src/w/a.py", "C.f"], ["src/w/a.py", "other"]], known)
         assert not is_named([["src/w/a.py", "main"], ["src/w/a.py", "C.f"]], known)
         assert not is_named([], known)
+        assert is_named([["src/w/a.py", "C.g"]], {**known, "edited": "a.py::C.g"})
         assert blames_bystander([["src/w/a.py", "C.f"], ["src/w/a.py", "other"]], known)
         assert not blames_bystander([["src/w/a.py", "main"]], known)
 

@@ -247,6 +247,52 @@ class TestCarriers:
         assert verdict.outcome is Outcome.UNCHANGED and not verdict.guilty
 
 
+class TestElimination:
+    """What changed is to blame for what got dearer, where it can be and nothing else can."""
+
+    BEFORE: ClassVar = {"big < test": 500, "other < run < test": 200, "load < run < test": 300}
+    AFTER: ClassVar = {**BEFORE, "load < run < test": 318}
+
+    def verdict(self, samples: int, *edited: str) -> BenchmarkVerdict:
+        head = benchmark(self.AFTER, samples=samples, edited=dict.fromkeys(edited, "edited"))
+        return gated(benchmark(self.BEFORE, samples=samples), head)
+
+    def test_the_only_changed_function_is_named_though_its_samples_are_too_few(self) -> None:
+        assert not self.verdict(50).guilty
+        verdict = self.verdict(50, "load")
+        (guilty,) = verdict.guilty
+        assert (guilty.comparison.function.name, guilty.evidence) == ("load", Evidence.ELIMINATION)
+        assert guilty.carrier and verdict.evidence is Evidence.LOCKSTEP
+        assert verdict.reason == "its time rose by 1.8%, of the functions that changed only load can be the cause"
+
+    def test_of_two_that_can_be_the_cause_neither_is_named(self) -> None:
+        assert not self.verdict(50, "load", "other").guilty
+
+    def test_one_that_is_known_not_to_have_got_dearer_is_not_the_cause(self) -> None:
+        verdict = self.verdict(200_000, "big")
+        assert [one.comparison.function.name for one in verdict.guilty] == ["load"]
+        verdict = self.verdict(200_000, "big", "load")
+        assert [(one.comparison.function.name, one.evidence) for one in verdict.guilty] == [("load", Evidence.PROFILE)]
+
+    def test_what_regressed_beside_it_follows_from_it(self) -> None:
+        before = {"small < load < test": 30, "load < test": 170, "other < test": 800}
+        head = {"small < load < test": 50, "load < test": 170, "other < test": 800}
+        verdict = gated(
+            benchmark(before, samples=2000), benchmark(head, samples=2000, edited={"small": "edited"}), chosen()
+        )
+        assert verdict.guilty[0].comparison.function.name == "small"
+        assert all(
+            one.follows_from
+            for one in verdict.functions
+            if one.outcome is Outcome.REGRESSED and one not in verdict.guilty
+        )
+
+    def test_nothing_is_blamed_where_nothing_failed(self) -> None:
+        head = benchmark(self.BEFORE, samples=50, edited={"load": "edited"})
+        verdict = gated(benchmark(self.BEFORE, samples=50), head)
+        assert not verdict.guilty and not any(one.carrier for one in verdict.functions)
+
+
 class TestScreen:
     """After each look."""
 

@@ -8,18 +8,22 @@ from collections.abc import Sequence
 from pytest_blcperf.compare.decide import launches_needed, upper_change
 from pytest_blcperf.compare.trial import Trial
 from pytest_blcperf.model.comparison import WALL, Estimate
-from pytest_blcperf.model.verdict import BenchmarkVerdict, FunctionVerdict, Outcome
+from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, Outcome
 
 
 def regressed(trial: Trial, own: bool, functions: Sequence[FunctionVerdict]) -> str:
     """What got dearer: the benchmark's own time, the worst function, or both; `functions` start with the guilty."""
     parts = [f"{_moved(trial)} by {_percent(abs(trial.overall.shown.change))}"] if own else []
-    guilty = [one for one in functions if one.outcome is Outcome.REGRESSED and one.follows_from is None]
-    if guilty:
-        one = guilty[0].comparison
+    regressed = [one for one in functions if one.outcome is Outcome.REGRESSED]
+    measured = [one for one in regressed if one.evidence is not Evidence.ELIMINATION]
+    guilty = [one for one in measured if one.follows_from is None]
+    if guilty or (measured and not own):
+        one = (guilty or measured)[0].comparison
         parts.append(f"{one.function.name} ({one.kind} {_cost(trial)}) got {_percent(one.ratio.change)} dearer")
     if len(guilty) > 1:
         parts.append(f"so did {len(guilty) - 1} more")
+    if len(measured) < len(regressed):
+        parts.append(f"of the functions that changed only {regressed[0].comparison.function.name} can be the cause")
     return ", ".join(parts)
 
 

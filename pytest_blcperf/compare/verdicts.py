@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pytest_blcperf.compare import reason
 from pytest_blcperf.compare.blame import follows_from, moved_within
 from pytest_blcperf.compare.decide import detectable
+from pytest_blcperf.compare.elimination import only_change
 from pytest_blcperf.compare.explain import changed_calls, explain
 from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, tests
 from pytest_blcperf.model.comparison import INSTRUCTIONS, SELF, TOTAL, WALL, FunctionComparison
@@ -66,12 +67,16 @@ def verdict(trial: Trial, findings: Findings) -> BenchmarkVerdict:
     causes = _causes(trial, [tested for tested in hot if tested.hypothesis in guilty])
     judged = [(tested, _function(trial, tested, findings, guilty, causes)) for tested in hot]
     judged.sort(key=lambda pair: _blame(pair[1]))
+    evidence = judged[0][1].evidence if guilty and own.hypothesis not in guilty else _evidence(trial, None)
+    culprit = only_change(trial, [one for one in (own, *hot) if one.hypothesis in guilty]) if guilty else None
+    if culprit is not None:
+        judged = _blaming(culprit, judged)
     functions = tuple(one for _, one in judged)
     outcome, sentence = _outcome(trial, own, judged, guilty=guilty, findings=findings, moved=moved)
     return BenchmarkVerdict(
         id=trial.overall.id,
         outcome=outcome,
-        evidence=functions[0].evidence if guilty and own.hypothesis not in guilty else _evidence(trial, None),
+        evidence=evidence,
         reason=sentence,
         comparison=trial.overall,
         functions=functions,
@@ -188,6 +193,26 @@ def _function(
         follows_from=causes.get((one.function, one.kind)),
         carrier=tested.hypothesis in findings.carried,
     )
+
+
+def _blaming(culprit: Tested, judged: Sequence[tuple[Tested, FunctionVerdict]]) -> list[tuple[Tested, FunctionVerdict]]:
+    """The verdicts with that function first, from which all that regressed follows."""
+    one = culprit.function
+    assert one is not None
+    first = FunctionVerdict(
+        comparison=one,
+        outcome=Outcome.REGRESSED,
+        evidence=Evidence.ELIMINATION,
+        threshold=culprit.limits.threshold,
+        explanation=explain(one),
+        carrier=True,
+    )
+    others = [
+        (tested, replace(other, follows_from=one.function) if other.outcome is Outcome.REGRESSED else other)
+        for tested, other in judged
+        if tested.hypothesis != culprit.hypothesis
+    ]
+    return [(culprit, first), *others]
 
 
 def _blame(judged: FunctionVerdict) -> tuple[bool, bool, bool, bool, float]:

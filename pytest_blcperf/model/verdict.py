@@ -28,6 +28,7 @@ class Evidence(str, Enum):
     LOCKSTEP = "lockstep time"
     WALL = "lockstep wall time"
     PROFILE = "profile share × lockstep time"
+    ELIMINATION = "only change"
     METRIC = "metric"
     STORED = "stored baseline"
     NONE = "none"
@@ -92,7 +93,8 @@ class FunctionVerdict:
     follows_from: Function | None = None
     """The guilty function this one calls, when its growth is explained by that one's."""
     carrier: bool = False
-    """Regressed because it carries the slowdown of a benchmark that failed as a whole: below its own threshold."""
+    """Regressed because it carries the slowdown of what failed, whatever its own test says: measured, or by
+    elimination."""
     changed_lines: tuple[ChangedLines, ...] = ()
     """Of a guilty function: the changed lines that may have caused its growth, the most likely first."""
 

@@ -28,7 +28,7 @@ from accuracy.pools import pool_file
 from accuracy.pools.cell_pool import CellPool, Used
 from accuracy.pools.gather import chosen_cells
 from accuracy.pools.pooled import Exhausted, PooledMeasurement, Stretch
-from accuracy.pools.repositories import Cell
+from accuracy.pools.repositories import Cell, prepare
 from accuracy.pools.tables import markdown, summary
 
 from pytest_blcperf import gate, sequential
@@ -192,8 +192,9 @@ def _gathered(cell: Cell, pool: Path) -> bool:
 def _facts(pool: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What is known of each change, with the effect as all launches of the pool show it."""
     found = {}
-    for name in names:
-        facts = json.loads((pool / "repositories" / f"{name}.json").read_text())
+    for known in chosen_cells(names):
+        name = known.name
+        facts = prepare(known, pool)
         guilty = facts["guilty"].partition("::")[2]
         cell = _CELLS[name]
         facts["achieved"], facts["achieved_error"] = achieved(cell)

@@ -58,7 +58,7 @@ def prepare(cell: Cell, pool: Path) -> dict[str, Any]:
     folder = pool / "repositories" / cell.name
     known = folder.with_suffix(folder.suffix + ".json")
     if known.exists():
-        return dict(json.loads(known.read_text()))
+        return {"edited": cell.variant.edited, **json.loads(known.read_text())}
     shutil.rmtree(folder, ignore_errors=True)
     original = package_files(cell.workload)
     doses = {plant.place: dosage(cell.workload, plant, original, pool) for plant in cell.variant.plants}
@@ -84,6 +84,7 @@ def prepare(cell: Cell, pool: Path) -> dict[str, Any]:
         "planned": {place: signs[place] * worth for place, (_, worth) in doses.items()},
         "expected": cell.variant.expected,
         "guilty": cell.variant.guilty,
+        "edited": cell.variant.edited,
         "checked": checked,
         "error": error,
     }

@@ -67,9 +67,12 @@ def counted(name: str, results: Sequence[Result], facts: Mapping[str, Mapping[st
 
 
 def is_named(guilty: Sequence[Sequence[str]], known: Mapping[str, Any]) -> bool:
-    """Whether the first function blamed is the one that carries the slowdown."""
-    file, _, function = str(known["guilty"]).partition("::")
-    return bool(guilty) and guilty[0][1] == function and (guilty[0][0].endswith(file) or file.endswith(".c"))
+    """Whether the first function blamed is the one that carries the slowdown, or the edited one that causes it."""
+    for place in filter(None, (known["guilty"], known.get("edited"))):
+        file, _, function = str(place).partition("::")
+        if guilty and guilty[0][1] == function and (guilty[0][0].endswith(file) or file.endswith(".c")):
+            return True
+    return False
 
 
 def blames_bystander(guilty: Sequence[Sequence[str]], known: Mapping[str, Any]) -> bool:

@@ -14,14 +14,14 @@ class Workload:
 
     `source` is a standard library module (`std:json`), a wheel (`wheel:sqlparse==0.5.3`) or C code next to this file
     (`native:`). `places` maps a variant to the function that carries it: `FILE::FUNCTION`, the file inside the package.
-    `twice` is an edit that calls a cheap function twice as often. `refactorings` cost nothing.
+    `twice` is an edit that calls a cheap function twice as often, that function, and the one that was edited. `refactorings` cost nothing.
     """
 
     name: str
     kind: str
     source: str
     places: dict[str, str]
-    twice: tuple[Edit, str] | None = None
+    twice: tuple[Edit, str, str] | None = None
     refactorings: dict[str, tuple[Edit, ...]] = field(default_factory=dict)
 
     @property
@@ -41,7 +41,8 @@ class Variant:
 
     `plants` are made dearer, each by a fraction of the benchmark's total: on the head, or for `base` ones on the base
     (the head then lacks that cost: it got faster). `edits` are made on the head as they are. `expected` is what is true:
-    `same`, `slower` or `faster`; `guilty` names the function that carries a slowdown.
+    `same`, `slower` or `faster`; `guilty` names the function that carries a slowdown, `edited` the one that causes it
+    where that is another.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Variant:
     plants: tuple[Plant, ...] = ()
     edits: tuple[Edit, ...] = ()
     guilty: str = ""
+    edited: str = ""
 
 
 SAME = Replace("__init__.py", "", "\n_UNUSED = 1\n")
@@ -99,6 +101,7 @@ WORKLOADS = (
                 "        chunk.groups()\n        content, terminator = chunk.groups()\n",
             ),
             "decoder.py::py_scanstring",
+            "decoder.py::py_scanstring",
         ),
         refactorings={
             "rename": (Rename("py_scanstring", "scan_text"),),
@@ -128,6 +131,7 @@ WORKLOADS = (
         twice=(
             Replace("__init__.py", "if predicate(line) else", "if predicate(line) and predicate(line) else"),
             "__init__.py::indent.<locals>.predicate",
+            "__init__.py::indent.<locals>.prefixed_lines",
         ),
         refactorings={
             "rename": (Rename("_wrap_chunks", "_fill_lines"),),
@@ -188,6 +192,7 @@ WORKLOADS = (
                 "            self.add_whitespace(start)\n            self.add_whitespace(start)\n",
             ),
             "__init__.py::Untokenizer.add_whitespace",
+            "__init__.py::Untokenizer.untokenize",
         ),
         refactorings={
             "rename": (Rename("add_whitespace", "pad"),),
@@ -208,6 +213,7 @@ WORKLOADS = (
         twice=(
             Replace("queues.py", "        if self.full():\n", "        self.full()\n        if self.full():\n"),
             "queues.py::Queue.full",
+            "queues.py::Queue.put_nowait",
         ),
         refactorings={
             "rename": (Rename("_wakeup_next", "_wake_one"),),
@@ -276,8 +282,8 @@ def variants(workload: Workload) -> list[Variant]:
             place = workload.places[name]
             found.append(Variant(name, "slower", (Plant(place, effect),), guilty=place))
     if workload.twice is not None:
-        edit, guilty = workload.twice
-        found.append(Variant("cheap_twice", "slower", edits=(edit,), guilty=guilty))
+        edit, guilty, edited = workload.twice
+        found.append(Variant("cheap_twice", "slower", edits=(edit,), guilty=guilty, edited=edited))
     faster = Plant(workload.places["faster"], FASTER, base=True)
     found.append(Variant("improved", "faster", (faster,)))
     if "five_5" in workload.places:
