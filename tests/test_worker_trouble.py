@@ -15,9 +15,10 @@ import pytest
 from gate_runs import BENCHMARK, LIBRARY, QUICK, environment, run_gate, run_pytest, slower, src_repo
 from gitrepo import GitRepo
 
+from pytest_blcperf.bench import launch as launch_module
 from pytest_blcperf.bench.launch import Failure, run_launch
 from pytest_blcperf.bench.service import Service
-from pytest_blcperf.bench.worker_process import Side
+from pytest_blcperf.bench.worker_process import Side, WorkerLost
 from pytest_blcperf.errors import TargetError, UsageError
 
 IMPORTS = "import os, sys, time, signal, threading\nfrom lib.core import total\n"
@@ -307,3 +308,20 @@ def test_without_workers_the_benchmarks_run_here(tmp_path: Path) -> None:
     done = run_pytest(repo.path, "--blcperf", "--blcperf-launches=0", *quick, "-v")
     assert done.returncode == 0, done.stdout
     assert "1 measured, nothing compared" in done.stdout
+
+
+def test_either_side_is_started_first_and_the_seed_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def lost(side: Side, *_arguments: object) -> None:
+        started.append(side.name)
+        raise WorkerLost("crashed", f"no {side.name}")
+
+    monkeypatch.setattr(launch_module, "WorkerProcess", lost)
+    sides = [Side(name, tmp_path, tmp_path, sys.executable, (), {}, (), ()) for name in ("base", "head")]
+    for seed in (1, 1, *range(2, 10)):
+        launch = run_launch(sides, {"test_it": None}, seed=seed, scratch=tmp_path, timeout=30, clock=time.monotonic)
+        assert [side.failures["test_it"].text for side in launch.sides] == ["no base", "no head"]
+    orders = [tuple(started[place : place + 2]) for place in range(0, len(started), 2)]
+    assert orders[0] == orders[1]
+    assert set(orders) == {("base", "head"), ("head", "base")}

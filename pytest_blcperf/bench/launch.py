@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -78,7 +79,9 @@ def run_launch(
     with ExitStack() as stack:
         guard = stack.enter_context(Guard())
         conversations = [_Conversation(list(plans), said) for said in launch.sides]
-        for side, conversation in zip(sides, conversations, strict=True):
+        # Who comes first gets other memory, and its folder another place on the disk: that must not be the base always.
+        for number in random.Random(seed).sample(range(len(sides)), len(sides)):
+            side, conversation = sides[number], conversations[number]
             open_worker = partial(WorkerProcess, side, scratch, seed, timeout, guard)
             conversation.start(open_worker, stack, record_files)
         for conversation in conversations:
