@@ -252,10 +252,11 @@ class TestElimination:
 
     BEFORE: ClassVar = {"big < test": 500, "other < run < test": 200, "load < run < test": 300}
     AFTER: ClassVar = {**BEFORE, "load < run < test": 318}
+    CALLS: ClassVar = dict.fromkeys(("test", "big", "other", "run", "load"), 1.0)
 
     def verdict(self, samples: int, *edited: str) -> BenchmarkVerdict:
-        head = benchmark(self.AFTER, samples=samples, edited=dict.fromkeys(edited, "edited"))
-        return gated(benchmark(self.BEFORE, samples=samples), head)
+        head = benchmark(self.AFTER, samples=samples, edited=dict.fromkeys(edited, "edited"), calls=self.CALLS)
+        return gated(benchmark(self.BEFORE, samples=samples, calls=self.CALLS), head)
 
     def test_the_only_changed_function_is_named_though_its_samples_are_too_few(self) -> None:
         assert not self.verdict(50).guilty
@@ -277,8 +278,10 @@ class TestElimination:
     def test_what_regressed_beside_it_follows_from_it(self) -> None:
         before = {"small < load < test": 30, "load < test": 170, "other < test": 800}
         head = {"small < load < test": 50, "load < test": 170, "other < test": 800}
+        calls = dict.fromkeys(("test", "load", "small", "other"), 1.0)
         verdict = gated(
-            benchmark(before, samples=2000), benchmark(head, samples=2000, edited={"small": "edited"}), chosen()
+            benchmark(before, samples=2000, calls=calls),
+            benchmark(head, samples=2000, calls=calls, edited={"small": "edited"}),
         )
         assert verdict.guilty[0].comparison.function.name == "small"
         assert all(
@@ -287,9 +290,13 @@ class TestElimination:
             if one.outcome is Outcome.REGRESSED and one not in verdict.guilty
         )
 
+    def test_without_counts_nobody_knows_what_ran(self) -> None:
+        head = benchmark(self.AFTER, samples=50, edited={"load": "edited"})
+        assert not gated(benchmark(self.BEFORE, samples=50), head).guilty
+
     def test_nothing_is_blamed_where_nothing_failed(self) -> None:
-        head = benchmark(self.BEFORE, samples=50, edited={"load": "edited"})
-        verdict = gated(benchmark(self.BEFORE, samples=50), head)
+        head = benchmark(self.BEFORE, samples=50, edited={"load": "edited"}, calls=self.CALLS)
+        verdict = gated(benchmark(self.BEFORE, samples=50, calls=self.CALLS), head)
         assert not verdict.guilty and not any(one.carrier for one in verdict.functions)
 
 

@@ -14,7 +14,7 @@ from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.compare.decide import upper_change
 from pytest_blcperf.compare.trial import Tested, Trial, tests
 from pytest_blcperf.model.comparison import SELF, TOTAL, FunctionComparison
-from pytest_blcperf.model.function import Function
+from pytest_blcperf.model.function import PYTHON, Function
 
 HALF = 0.5
 """Part of the growth that a function must be able to carry, by the upper bound of what was measured of it."""
@@ -23,13 +23,14 @@ HALF = 0.5
 def only_change(trial: Trial, convicted: Sequence[Tested]) -> Tested | None:
     """The test of the only changed function, of those it ran, whose measurement allows it to have caused the rest.
 
-    `convicted` are the tests that failed. None where one of those has changed code itself, or there is no such
-    function, or more than one.
+    `convicted` are the tests that failed. None where one of those has changed code itself, there is no such
+    function or more than one, or calls were not counted, so that nobody knows what ran.
     """
     both = trial.overall_sides
     if both is None or not trial.paired or any(one.changed for one in convicted):
         return None
-    run = [pair for pair in both.pairs if pair.calls_head or pair.index_head is not None]
+    # Counted ones: what a sampler sees on one side only may be there on both.
+    run = [pair for pair in both.pairs if pair.calls_head and pair.function.kind == PYTHON]
     changed = [pair.function for pair in run if pair.code_changed or pair.new]
     grown = max(_impact(one) for one in convicted)
     able = [one for function in changed if (one := _able(trial, function, HALF * grown)) is not None]
