@@ -6,11 +6,11 @@ import gc
 import subprocess
 import sys
 
-from pytest_blcperf.bench.memory_layout import ShiftingHeap
+from pytest_blcperf.bench.memory_layout import ShiftingHeap, fixed_addresses
 
 PLACES = """
 import sys
-from pytest_blcperf.bench.memory_layout import ShiftingHeap, fixed_addresses
+from pytest_blcperf.bench.memory_layout import ShiftingHeap
 
 heap, places = ShiftingHeap(), []
 for seed in sys.argv[1].split(","):
@@ -22,8 +22,6 @@ print(places)
 
 
 def places(seeds: str) -> list[list[int]]:
-    from pytest_blcperf.bench.memory_layout import fixed_addresses
-
     with fixed_addresses():
         done = subprocess.run([sys.executable, "-c", PLACES, seeds], capture_output=True, text=True, check=True)
     found: list[list[int]] = eval(done.stdout)

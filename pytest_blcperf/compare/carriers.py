@@ -23,9 +23,10 @@ NEARLY_ALL = 0.9
 def carriers(trial: Trial) -> dict[Tested, float]:
     """What asks each hot function whether it carries the slowdown, with p-values on all launches, adjusted by Holm.
 
-    A function of share s that carries a slowdown d got dearer by d/s; where everything got dearer, by d like the rest.
-    It has to be measured above the middle of the two, which is the threshold of its test, and surely above d and above
-    half of that threshold. Those that are not measured above it have a p-value of 1.
+    The benchmark is one that was convicted. A function of share s that carries its slowdown d got dearer by d/s; where
+    everything got dearer, by d like the rest. It has to be measured above the middle of the two, which is the threshold
+    of its test, and surely above d and above half of that threshold. Those that are not measured above it have a
+    p-value of 1.
     """
     own, *hot = tests(trial.overall, trial.settings)
     slowdown = own.estimate.change
@@ -40,7 +41,7 @@ def _lowered(hot: list[Tested], slowdown: float) -> Iterator[Tested]:
     """The tests of those functions for which that makes the threshold lower."""
     for one in hot:
         share = one.function.share_base if one.function is not None else 0.0
-        if slowdown <= 0 or not 0 < share < NEARLY_ALL:
+        if not 0 < share < NEARLY_ALL:
             continue
         threshold = slowdown * (1 + share) / 2 / share
         if threshold < one.limits.threshold:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.compare.decide import upper_change
 from pytest_blcperf.compare.trial import Tested, Trial, tests
-from pytest_blcperf.model.comparison import SELF, TOTAL, FunctionComparison
-from pytest_blcperf.model.function import PYTHON, Function
+from pytest_blcperf.model.comparison import SELF, TOTAL
+from pytest_blcperf.model.function import PYTHON
 
 HALF = 0.5
 """Part of the growth that a function must be able to carry, by the upper bound of what was measured of it."""
@@ -32,27 +32,27 @@ def only_change(trial: Trial, convicted: Sequence[Tested]) -> Tested | None:
     # Counted ones: what a sampler sees on one side only may be there on both.
     run = [pair for pair in both.pairs if pair.calls_head and pair.function.kind == PYTHON]
     changed = [pair.function for pair in run if pair.code_changed or pair.new]
+    if not changed:
+        return None
+    keys = [(function, kind) for function in changed for kind in (SELF, TOTAL)]
+    compared = compare_benchmark(trial.base, trial.head, trial.settings, phase=None, paired=True, only=keys)
+    found = {(one.function.function, one.function.kind): one for one in tests(compared, trial.settings) if one.function}
     grown = max(_impact(one) for one in convicted)
-    able = [one for function in changed if (one := _able(trial, function, HALF * grown)) is not None]
-    return able[0] if len(able) == 1 else None
+    able = [one for one in changed if _may_carry(found.get((one, TOTAL)), HALF * grown)]
+    if len(able) != 1:
+        return None
+    kinds = [found[key] for key in keys if key[0] == able[0] and key in found]
+    return min(kinds, key=lambda one: one.estimate.standard_error)
 
 
 def _impact(one: Tested) -> float:
     return one.estimate.change if one.function is None else one.function.impact
 
 
-def _able(trial: Trial, function: Function, impact: float) -> Tested | None:
-    """The sharpest test of a function that may have that impact with what it calls; None where it has not."""
-    keys = [(function, SELF), (function, TOTAL)]
-    compared = compare_benchmark(trial.base, trial.head, trial.settings, phase=None, paired=True, only=keys)
-    found = {one.function.kind: one for one in tests(compared, trial.settings) if one.function is not None}
-    total = found.get(TOTAL)
-    if total is None or total.limits.ignore or _most(total.function) < impact:
-        return None
-    return min(found.values(), key=lambda one: one.estimate.standard_error)
-
-
-def _most(one: FunctionComparison | None) -> float:
-    """The upper bound of its impact on the benchmark; infinite where its ratio has none."""
-    most = upper_change(one.ratio) if one is not None else math.inf
-    return max(one.share_base, one.share_head) * most if one is not None and math.isfinite(most) else math.inf
+def _may_carry(total: Tested | None, impact: float) -> bool:
+    """Whether a function, with what it calls, may have that impact on the benchmark, by its upper bound."""
+    if total is None or total.function is None or total.limits.ignore:
+        return False
+    most = upper_change(total.estimate)
+    share = max(total.function.share_base, total.function.share_head)
+    return not math.isfinite(most) or share * most >= impact

@@ -21,16 +21,15 @@ ROUND_NS = 5_000_000
 ROUNDS = 40
 _WORKER = """
 import importlib.util, os, random, sys, time
+from pytest_blcperf.bench.memory_layout import ShiftingHeap
 os.sched_setaffinity(0, {int(sys.argv[2])})
 sys.path.insert(0, os.path.join(sys.argv[1], "src"))
 spec = importlib.util.spec_from_file_location("test_it", os.path.join(sys.argv[1], "benchmarks", "test_it.py"))
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-work, kept, generator = module.work, [], random.Random(os.environ["PYTHONHASHSEED"])
+work, heap, generator = module.work, ShiftingHeap(), random.Random(os.environ["PYTHONHASHSEED"])
 for line in sys.stdin:
-    sizes = generator.choices(range(480), k=generator.randrange(2000))
-    sizes += generator.choices(range(480, 8192), k=generator.randrange(60))
-    kept.append(tuple(map(bytes, sizes)))
+    heap.shift(generator.randrange(2**32))
     start = time.process_time_ns()
     for _ in range(int(line)):
         work()

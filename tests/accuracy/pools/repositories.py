@@ -62,17 +62,15 @@ def prepare(cell: Cell, pool: Path) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     original = package_files(cell.workload)
     doses = {plant.place: dosage(cell.workload, plant, original, pool) for plant in cell.variant.plants}
-    base, head = _trees(cell, original, {place: dose for place, (dose, _) in doses.items()})
-    checked, error = _between(cell.workload, base, head, pool, CHECK_LAUNCHES)
-    for _ in range(CORRECTIONS):
+    for left in reversed(range(CORRECTIONS + 1)):
+        base, head = _trees(cell, original, {place: dose for place, (dose, _) in doses.items()})
+        checked, error = _between(cell.workload, base, head, pool, CHECK_LAUNCHES)
         wanted = _correctable(cell)
-        if wanted is None or abs(checked - wanted.effect) < max(EXACT * wanted.effect, error):
+        if not left or wanted is None or abs(checked - wanted.effect) < max(EXACT * wanted.effect, error):
             break
         dose, worth = doses[wanted.place]
         times = min(3.0, max(1 / 3, wanted.effect / max(checked, wanted.effect / 10)))
         doses[wanted.place] = dose.times(times), worth * times
-        base, head = _trees(cell, original, {place: dose for place, (dose, _) in doses.items()})
-        checked, error = _between(cell.workload, base, head, pool, CHECK_LAUNCHES)
     repository = GitRepo(folder)
     _write(repository.path, cell.workload, base)
     repository.commit("base").branch("change")
