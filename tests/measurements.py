@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.gate import judge, lockstep_trial, screen
 from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Profile
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Count, Counts, Launch, Round
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Count, Counts, FunctionTimes, Launch, Round
 from pytest_blcperf.model.verdict import BenchmarkVerdict, FunctionVerdict
 from pytest_blcperf.settings import Settings, resolve
 
@@ -80,6 +81,21 @@ def benchmark(
         profile=profile(stacks, look + confirm, **other),
         counts=Counts(counted, True) if calls else None,
     )
+
+
+def clocked(one: Benchmark, total_us: Mapping[str, float], own_us: Mapping[str, float] | None = None) -> Benchmark:
+    """The benchmark with clocks on those functions in every launch, three rounds each."""
+    names, own = list(total_us), {**total_us, **(own_us or {})}
+
+    def columns(values: Mapping[str, float]) -> np.ndarray:
+        return np.array([[round(10_000 * values[name]) for name in names]] * 3, np.int64)
+
+    functions = tuple(function(name) for name in names)
+    calls = np.ones((3, len(names)), np.int64)
+    times = [
+        FunctionTimes(launch.index, 10, functions, calls, columns(total_us), columns(own)) for launch in one.launches
+    ]
+    return replace(one, function_times=tuple(times))
 
 
 def gated(base: Benchmark, head: Benchmark, settings: Settings | None = None) -> BenchmarkVerdict:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from measurements import benchmark, chosen, function, gated, launches, of
+from measurements import benchmark, chosen, clocked, function, gated, launches, of
 
 from pytest_blcperf.compare import trial
 from pytest_blcperf.compare.compare import compare_benchmark, sides
@@ -17,26 +16,11 @@ from pytest_blcperf.compare.trial import lockstep_trial
 from pytest_blcperf.gate import judge, screen
 from pytest_blcperf.model.comparison import SELF, TOTAL
 from pytest_blcperf.model.function import Function
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, FunctionTimes
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
 from pytest_blcperf.model.verdict import Evidence, Outcome
 
 PLAIN = {"parse < run < test": 330, "render < run < test": 270, "load < test": 400}
 """µs per iteration, ten iterations a round."""
-
-
-def clocked(one: Benchmark, total_us: Mapping[str, float], own_us: Mapping[str, float] | None = None) -> Benchmark:
-    """The benchmark with clocks on those functions in every launch, three rounds each."""
-    names, own = list(total_us), {**total_us, **(own_us or {})}
-
-    def columns(values: Mapping[str, float]) -> np.ndarray:
-        return np.array([[round(10_000 * values[name]) for name in names]] * 3, np.int64)
-
-    functions = tuple(function(name) for name in names)
-    calls = np.ones((3, len(names)), np.int64)
-    times = [
-        FunctionTimes(launch.index, 10, functions, calls, columns(total_us), columns(own)) for launch in one.launches
-    ]
-    return replace(one, function_times=tuple(times))
 
 
 def unprofiled(one: Benchmark, phase: str) -> Benchmark:

@@ -28,7 +28,9 @@ from pytest_blcperf.gate import (
 )
 from pytest_blcperf.model.comparison import SELF, TOTAL
 from pytest_blcperf.model.environment import Environment
-from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark
+from pytest_blcperf.model.function import NATIVE, PYTHON
+from pytest_blcperf.model.profile import Profile
+from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Count, Counts
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
 from pytest_blcperf.settings import FunctionRule
 
@@ -258,13 +260,39 @@ class TestElimination:
         head = benchmark(self.AFTER, samples=samples, edited=dict.fromkeys(edited, "edited"), calls=self.CALLS)
         return gated(benchmark(self.BEFORE, samples=samples, calls=self.CALLS), head)
 
-    def test_the_only_changed_function_is_named_though_its_samples_are_too_few(self) -> None:
+    def test_the_only_changed_function_is_measured_in_what_it_runs_in(self) -> None:
         assert not self.verdict(50).guilty
         verdict = self.verdict(50, "load")
+        (guilty,) = verdict.guilty
+        assert (guilty.comparison.function.name, guilty.evidence) == ("load", Evidence.ATTRIBUTED)
+        assert guilty.comparison.ratio.change == pytest.approx(0.06, abs=0.01)
+        assert verdict.evidence is Evidence.LOCKSTEP
+
+    def test_the_only_changed_function_is_named_though_it_cannot_be_measured(self) -> None:
+        verdict = self.native("load")
         (guilty,) = verdict.guilty
         assert (guilty.comparison.function.name, guilty.evidence) == ("load", Evidence.ELIMINATION)
         assert guilty.carrier and verdict.evidence is Evidence.LOCKSTEP
         assert verdict.reason == "its time rose by 1.8%, of the functions that changed only load can be the cause"
+
+    def test_a_native_function_that_one_side_did_not_sample_is_no_change(self) -> None:
+        assert not self.native().guilty
+
+    def native(self, *edited: str) -> BenchmarkVerdict:
+        """As `verdict`, where everything below the test is compiled code, which nobody counts."""
+        sides = [
+            benchmark({**stacks, f"{side} < test": 0.1}, samples=50, edited=dict.fromkeys(changed, "edited"))
+            for side, stacks, changed in (("base", self.BEFORE, ()), ("head", self.AFTER, edited))
+        ]
+        return gated(*(replace(one, profile=self.compiled(one), counts=self.counted()) for one in sides))
+
+    def compiled(self, one: Benchmark) -> Profile:
+        assert one.profile is not None
+        kinds = [replace(each, kind=PYTHON if each.name == "test" else NATIVE) for each in one.profile.functions]
+        return replace(one.profile, functions=tuple(kinds))
+
+    def counted(self) -> Counts:
+        return Counts((Count(function("test"), 1.0),), True)
 
     def test_of_two_that_can_be_the_cause_neither_is_named(self) -> None:
         assert not self.verdict(50, "load", "other").guilty

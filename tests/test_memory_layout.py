@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import resource
 import subprocess
 import sys
+from collections.abc import Callable
 
-from pytest_blcperf.bench.memory_layout import ShiftingHeap, fixed_addresses
+import pytest
+
+from pytest_blcperf.bench.memory_layout import ShiftingHeap, fixed_addresses, with_room
 
 PLACES = """
 import sys
@@ -41,3 +45,38 @@ def test_the_collector_does_not_look_at_the_memory_that_is_kept() -> None:
     gc.collect()
     assert heap._kept
     assert not any(gc.is_tracked(one) for one in heap._kept)
+
+
+CALLS = 200
+
+
+def deep(frames: int) -> int:
+    return deep(frames - 1) if frames else 0
+
+
+def faults(_: object) -> int:
+    """Pages that were touched for the first time while something deep was called again and again."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(CALLS):
+        deep(30)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def at_depth(slots: int, call: Callable[[object], int]) -> int:
+    def lower() -> int:
+        return call(None)
+
+    lower.__code__ = lower.__code__.replace(co_stacksize=slots)
+    return lower()
+
+
+DEPTHS = range(50, 2100, 100)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="frames lie in chunks from CPython 3.11 on")
+def test_at_some_depths_every_call_maps_memory() -> None:
+    assert max(at_depth(slots, faults) for slots in DEPTHS) >= CALLS
+
+
+def test_with_room_none_does() -> None:
+    assert max(at_depth(slots, lambda _: with_room(faults, None)) for slots in DEPTHS) < CALLS / 2

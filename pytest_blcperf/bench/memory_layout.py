@@ -9,6 +9,11 @@ The two sides still differ where their code makes them differ: one constant more
 after it. Most of what that does to time lies in the objects that come and go in every iteration, since allocators hand
 out the same places again and again. So each sweep of rounds moves those too (`ShiftingHeap`), and what was one accident
 for a whole launch becomes noise from round to round. Measured in `docs/accuracy.md`.
+
+And the frames of Python functions lie in chunks of 16 KiB (CPython from 3.11 on): a call that needs a new chunk maps
+memory and gives it back when it returns. A benchmark during which the end of a chunk is crossed again and again got up
+to three times as slow, at some depths of the stack and not at others. So all frames of a round lie in one large chunk
+(`with_room`).
 """
 
 from __future__ import annotations
@@ -18,7 +23,11 @@ import ctypes
 import mmap
 import os
 import random
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import TypeVar
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 VARIABLE = "BLCPERF_LAYOUT"
 _ADDR_NO_RANDOMIZE = 0x0040000
@@ -28,6 +37,8 @@ _PAGE = 4096
 _SMALL = 480
 """Bytes up to which a `bytes` object is at most the 512 that CPython allocates from its own pools."""
 _LARGE = 8192
+ROOM = 1 << 17
+"""A thousand frames, Python's limit of recursion, of 128 slots of 8 bytes each."""
 _GRAIN = 16_384
 """What both sides' environments are padded to a multiple of, before the shift: they differ by the length of paths."""
 
@@ -69,6 +80,18 @@ class ShiftingHeap:
         large = draw.choices(range(_SMALL, _LARGE), k=draw.randrange(10, 60))
         # Tuples of bytes: the garbage collector, which runs within rounds too, soon looks at them no more.
         self._kept.append((*map(bytes, small), *map(bytes, large)))
+
+
+def with_room(call: Callable[[Argument], Result], argument: Argument) -> Result:
+    """`call(argument)`, in and below which frames of `ROOM` slots in all need no further chunk.
+
+    The frame of this function is so large that it gets a chunk of its own, of a power of two in size: as much as it
+    takes itself is left. Nothing of that is touched before it is used.
+    """
+    return call(argument)
+
+
+with_room.__code__ = with_room.__code__.replace(co_stacksize=ROOM + 1024)
 
 
 def _bytes(environment: Mapping[str, str]) -> int:

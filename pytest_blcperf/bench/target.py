@@ -17,7 +17,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from pytest_blcperf.bench.job import Job, Rounds, Schedule, call_once
-from pytest_blcperf.bench.memory_layout import ShiftingHeap
+from pytest_blcperf.bench.memory_layout import ShiftingHeap, with_room
 from pytest_blcperf.bench.overhead import Overhead
 from pytest_blcperf.bench.process_state import resident_bytes
 from pytest_blcperf.capture import probe
@@ -76,7 +76,7 @@ class Target:
         """Do what one request asks. What the callable raises comes through; the sampler is closed first."""
         try:
             handler: Callable[[Request], Answer] = getattr(self, "_on_" + request["op"].replace("-", "_"))
-            return handler(request)
+            return with_room(handler, request)
         except BaseException:
             self.close()
             raise

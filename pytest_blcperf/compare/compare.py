@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from pytest_blcperf.compare.align import match_functions
+from pytest_blcperf.compare.attributed import attributed
 from pytest_blcperf.compare.decide import most_change
 from pytest_blcperf.compare.estimate import (
     Times,
@@ -110,13 +111,13 @@ class Sides:
         if not self.paired or not self.times.base_ns:
             return math.inf
         inside = self.containing([pair])
-        held = self._held(inside)
+        held = self.held(inside)
         bounds = [most_change(self.times.ratio)]
         for other, cost, (base, head) in self._timed_around:
             if other == pair:
                 continue
             # Hardly any sample of the function may be outside of what it runs in, on either side.
-            shared = self._held((inside[0] & base, inside[1] & head))
+            shared = self.held((inside[0] & base, inside[1] & head))
             if all(part >= WHOLE * whole for part, whole in zip(shared, held, strict=True)):
                 bounds.append(cost.base_ns / self.times.base_ns * most_change(cost.ratio))
         return min(bounds)
@@ -136,7 +137,8 @@ class Sides:
             self.head.containing([pair.index_head for pair in pairs if pair.index_head is not None]),
         )
 
-    def _held(self, stacks: tuple[Mask, Mask]) -> tuple[float, float]:
+    def held(self, stacks: tuple[Mask, Mask]) -> tuple[float, float]:
+        """The samples in these stacks of base and head."""
         return float(self.base.within(stacks[0]).sum()), float(self.head.within(stacks[1]).sum())
 
     def counts(self, pair: Pair, kind: str) -> tuple[Floats, Floats]:
@@ -392,8 +394,11 @@ def _compared(both: Sides, pair: Pair, kind: str) -> FunctionComparison:
     base, head = both.counts(pair, kind)
     shares = both.known_shares(pair, kind)
     exact = both.exact(pair, kind)
+    told = attributed(both, pair, kind) if exact is None else None
     if exact is not None:
         ratio, costs, share = exact.ratio, (exact.base_ns, exact.head_ns), shares[0]
+    elif told is not None:
+        ratio, costs, share = told.cost.ratio, (told.cost.base_ns, told.cost.head_ns), told.share
     else:
         ratio, costs = both.compared(base, head), (shares[0] * both.times.base_ns, shares[1] * both.times.head_ns)
         # The smoothed share, as in L: a new function's impact is then its share of the head, not zero times infinity.
@@ -414,8 +419,9 @@ def _compared(both: Sides, pair: Pair, kind: str) -> FunctionComparison:
         counts_exact=pair.counts_exact,
         code_changed=pair.code_changed,
         unit=both.unit,
-        timed=exact is not None,
-        around=math.inf if exact is not None else both.around(pair),
+        timed=exact is not None or told is not None,
+        timed_in=None if told is None else told.within,
+        around=math.inf if exact is not None or told is not None else both.around(pair),
     )
 
 

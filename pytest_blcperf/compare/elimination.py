@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pytest_blcperf.compare.compare import compare_benchmark
+from pytest_blcperf.compare.compare import Pair, compare_benchmark
 from pytest_blcperf.compare.decide import upper_change
 from pytest_blcperf.compare.trial import Tested, Trial, tests
 from pytest_blcperf.model.comparison import SELF, TOTAL
@@ -29,9 +29,7 @@ def only_change(trial: Trial, convicted: Sequence[Tested]) -> Tested | None:
     both = trial.overall_sides
     if both is None or not trial.paired or any(one.changed for one in convicted):
         return None
-    # Counted ones: what a sampler sees on one side only may be there on both.
-    run = [pair for pair in both.pairs if pair.calls_head and pair.function.kind == PYTHON]
-    changed = [pair.function for pair in run if pair.code_changed or pair.new]
+    changed = [pair.function for pair in both.pairs if _changed(pair)]
     if not changed:
         return None
     keys = [(function, kind) for function in changed for kind in (SELF, TOTAL)]
@@ -43,6 +41,16 @@ def only_change(trial: Trial, convicted: Sequence[Tested]) -> Tested | None:
         return None
     kinds = [found[key] for key in keys if key[0] == able[0] and key in found]
     return min(kinds, key=lambda one: one.estimate.standard_error)
+
+
+def _changed(pair: Pair) -> bool:
+    """Whether it runs on the head with other code than on the base, or is new.
+
+    Python functions are counted. Native ones are sampled only, and one that was seen on one side may be on both.
+    """
+    if pair.function.kind == PYTHON:
+        return bool(pair.calls_head) and bool(pair.code_changed or pair.new)
+    return bool(pair.code_changed)
 
 
 def _impact(one: Tested) -> float:

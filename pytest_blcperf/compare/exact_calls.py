@@ -75,7 +75,7 @@ def _more(one: FunctionComparison) -> MoreCalls | None:
         return None
     growth = after / before
     # Where clocks measured the cost, it has no sampling error.
-    sampling = 0.0 if one.timed else math.sqrt((1 - one.share_base) / (one.samples_base + 0.5))
+    sampling = 0.0 if one.timed and one.timed_in is None else math.sqrt((1 - one.share_base) / (one.samples_base + 0.5))
     error = max(one.ratio.standard_error, sampling)
     worth = Estimate(math.log(one.share_base * (growth - 1)), error, one.ratio.freedom)
     return MoreCalls(one, growth, worth, _upper(one.ratio) < math.log(growth))

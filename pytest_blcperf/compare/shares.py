@@ -15,6 +15,8 @@ from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Floats, Ints, Profile
 
 Mask = npt.NDArray[np.bool_]
+ABSENT = np.iinfo(np.int64).max
+"""A depth that no stack has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +83,21 @@ class Tally:
 
     def calls_through(self, caller: int, callee: int) -> Mask:
         """The stacks [S] in which the callee occurs nearer to the leaf than the caller, directly or not."""
-        outermost = np.full(len(self.counts), -1, dtype=np.int64)
-        innermost = np.full(len(self.counts), np.iinfo(np.int64).max, dtype=np.int64)
-        for function, depths, keep in ((caller, outermost, np.maximum), (callee, innermost, np.minimum)):
-            at = self.frame_function == function
-            keep.at(depths, self.frame_stack[at], self.frame_depth[at])
-        return np.asarray(innermost < outermost, dtype=np.bool_)
+        return np.asarray(self.innermost([callee]) < self.outermost([caller]), dtype=np.bool_)
+
+    def innermost(self, functions: Collection[int]) -> Ints:
+        """The depth in each stack [S] at which one of the functions is nearest to the leaf; ABSENT without any."""
+        return self._depths(functions, ABSENT, np.minimum)
+
+    def outermost(self, functions: Collection[int]) -> Ints:
+        """The depth in each stack [S] at which one of the functions is farthest from the leaf; -1 without any."""
+        return self._depths(functions, -1, np.maximum)
+
+    def _depths(self, functions: Collection[int], absent: int, keep: np.ufunc) -> Ints:
+        depths = np.full(len(self.counts), absent, dtype=np.int64)
+        at = np.isin(self.frame_function, list(functions))
+        keep.at(depths, self.frame_stack[at], self.frame_depth[at])
+        return depths
 
     def callers(self, function: int) -> frozenset[int]:
         """The functions that call it directly in a stack with samples, but itself."""

@@ -15,6 +15,8 @@ CLOCK_NS = 400.0
 MOST_OF_FUNCTION, MOST_OF_BENCHMARK = 0.25, 0.5
 """How much of a function's time, and of an iteration's, the clocks may add: beyond that they would measure themselves,
 since what they add is known to a tenth or so."""
+MOST_OF_CHANGED = 1.0
+"""As much of a function whose code changed: it is what everybody wants to know about, and is timed a tenth off."""
 MOST_SUSPECTS = 20
 CHANGED_SHARE = 0.2
 """Part of the least share of a hot function from which on changed code is timed."""
@@ -24,21 +26,22 @@ Suspect = tuple[Function, Function]
 
 
 def suspects(both: Sides, settings: Settings, benchmark: str) -> tuple[Suspect, ...]:
-    """The hot Python functions, and changed ones on hot paths, that clocks can time; the largest share first.
+    """The hot Python functions, and changed ones on hot paths, that clocks can time; changed ones, then the largest.
 
     A function has to be known on both sides and its calls per iteration counted. One that is called too often for its
     time is left to the profile.
     """
     ranked = sorted(
         ((_share(both, pair), pair) for pair in both.pairs if _wanted(both, pair, settings, benchmark)),
-        key=lambda one: (-one[0], one[1].function.file, one[1].function.name),
+        key=lambda one: (not one[1].code_changed, -one[0], one[1].function.file, one[1].function.name),
     )
     chosen: list[Suspect] = []
     added = 0.0
     for _, pair in ranked[: 2 * MOST_SUSPECTS]:
         cost = CLOCK_NS * max(pair.calls_base or 0.0, pair.calls_head or 0.0)
         room = MOST_OF_BENCHMARK * both.times.base_ns - added
-        if pair.base is not None and cost <= min(room, MOST_OF_FUNCTION * _share(both, pair) * both.times.base_ns):
+        most = MOST_OF_CHANGED if pair.code_changed else MOST_OF_FUNCTION
+        if pair.base is not None and cost <= min(room, most * _share(both, pair) * both.times.base_ns):
             chosen.append((pair.base, pair.function))
             added += cost
     return tuple(chosen[:MOST_SUSPECTS])
@@ -72,7 +75,7 @@ def open_hypotheses(tested: Iterable[Tested], candidates: Collection[Hypothesis]
 def _told_by_clock(tested: Tested, timed: Collection[Suspect], both: Sides, tried: bool) -> bool:
     one = tested.function
     assert one is not None
-    if tried:
+    if tried or one.timed_in is not None:
         return one.timed
     if one.function not in {head for _, head in timed}:
         return False

@@ -238,7 +238,8 @@ def _evidence(trial: Trial, function: FunctionComparison | None) -> Evidence:
     if trial.overall.metric is not None:
         return Evidence.METRIC
     if function is not None:
-        return Evidence.LOCKSTEP if function.timed else Evidence.PROFILE
+        told = Evidence.LOCKSTEP if function.timed_in is None else Evidence.ATTRIBUTED
+        return told if function.timed else Evidence.PROFILE
     return Evidence.WALL if trial.overall.judged == WALL else Evidence.LOCKSTEP
 
 

@@ -60,7 +60,9 @@ class FunctionComparison:
     code_changed: bool | None = None
     unit: str = NANOSECONDS
     timed: bool = False
-    """Measured by clocks at its entry and exit; otherwise from its share of the profile."""
+    """Measured by clocks at its entry and exit, or in the time of what it runs in; otherwise from its share."""
+    timed_in: str | None = None
+    """The function whose time told it, "" for the whole benchmark's, where it is the only change in there."""
     around: float = math.inf
     """Of one that is not timed: by how much of the benchmark what it runs in can have changed at most, either way, by
     its 90 % interval: the benchmark itself, or a timed function that always calls it. Infinite when unknown."""

@@ -27,6 +27,7 @@ class Evidence(str, Enum):
     COUNTS = "exact counts"
     LOCKSTEP = "lockstep time"
     WALL = "lockstep wall time"
+    ATTRIBUTED = "lockstep time of what it runs in"
     PROFILE = "profile share × lockstep time"
     ELIMINATION = "only change"
     METRIC = "metric"

@@ -1,7 +1,7 @@
 """What an edit costs: `work()` of two trees, in two processes on one CPU, in turn; CPU time, interquartile means.
 
 Both have the same hash seed and addresses, and between rounds each takes some memory and keeps it, so that no layout
-decides a whole launch.
+decides a whole launch; their frames lie in one chunk.
 """
 
 from __future__ import annotations
@@ -21,19 +21,23 @@ ROUND_NS = 5_000_000
 ROUNDS = 40
 _WORKER = """
 import importlib.util, os, random, sys, time
-from pytest_blcperf.bench.memory_layout import ShiftingHeap
+from pytest_blcperf.bench.memory_layout import ShiftingHeap, with_room
 os.sched_setaffinity(0, {int(sys.argv[2])})
 sys.path.insert(0, os.path.join(sys.argv[1], "src"))
 spec = importlib.util.spec_from_file_location("test_it", os.path.join(sys.argv[1], "benchmarks", "test_it.py"))
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 work, heap, generator = module.work, ShiftingHeap(), random.Random(os.environ["PYTHONHASHSEED"])
+
+def calls(number):
+    start = time.process_time_ns()
+    for _ in range(number):
+        work()
+    return time.process_time_ns() - start
+
 for line in sys.stdin:
     heap.shift(generator.randrange(2**32))
-    start = time.process_time_ns()
-    for _ in range(int(line)):
-        work()
-    print(time.process_time_ns() - start, flush=True)
+    print(with_room(calls, int(line)), flush=True)
 """
 
 
