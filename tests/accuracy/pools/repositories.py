@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import timeit
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ PRICE_LAUNCHES = 4
 CHECK_LAUNCHES = 24
 MEASURABLE = 0.01
 """Effects from which on a dose is corrected by what it was measured to be worth."""
+TIMES = 10
+"""So many times a dose is measured whose own effect is too small for that."""
 CORRECTIONS, EXACT = 3, 0.1
 """How often at most, and how near it has to be (or within its standard error)."""
 STATEMENTS = 200
@@ -122,7 +124,7 @@ class Prices:
     statements: float = 1.0
 
 
-def dosage(workload: Workload, plant: Plant, original: Mapping[str, str], pool: Path) -> tuple[Dose, float]:
+def dosage(workload: Workload, plant: Plant, original: Files, pool: Path) -> tuple[Dose, float]:
     """The dose that is worth the plant's effect, and what it is worth by its price."""
     file = pool / "prices.json"
     known = json.loads(file.read_text()) if file.exists() else {}
@@ -131,7 +133,19 @@ def dosage(workload: Workload, plant: Plant, original: Mapping[str, str], pool: 
         known[key] = asdict(_prices(workload, plant, original, pool))
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(known, indent=1))
-    return dose_for(plant.effect, Prices(**known[key]))
+    prices = Prices(**known[key])
+    if plant.effect >= MEASURABLE:
+        return dose_for(plant.effect, prices)
+    return dose_for(plant.effect, _refined(workload, plant, original, pool, prices))
+
+
+def _refined(workload: Workload, plant: Plant, original: Files, pool: Path, prices: Prices) -> Prices:
+    """The prices corrected by what many times a dose was measured to be worth, which itself is too small for that."""
+    effect = TIMES * plant.effect
+    dose, worth = dose_for(effect, prices)
+    measured, _ = _between(workload, original, plant.dosed(original, dose), pool, CHECK_LAUNCHES)
+    wrong = max(1 / 3, measured / worth)
+    return replace(prices, statement=prices.statement * wrong, turn=prices.turn * wrong)
 
 
 def dose_for(effect: float, prices: Prices) -> tuple[Dose, float]:
