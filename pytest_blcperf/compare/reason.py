@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pytest_blcperf.compare.decide import launches_needed, upper_change
 from pytest_blcperf.compare.trial import Trial
-from pytest_blcperf.model.comparison import WALL, Estimate
+from pytest_blcperf.model.comparison import WALL, Estimate, FunctionComparison
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, FunctionVerdict, Outcome
 
 
@@ -19,7 +19,7 @@ def regressed(trial: Trial, own: bool, functions: Sequence[FunctionVerdict]) -> 
     guilty = [one for one in measured if one.follows_from is None]
     if guilty or (measured and not own):
         one = (guilty or measured)[0].comparison
-        parts.append(f"{one.function.name} ({one.kind} {_cost(trial)}) got {_percent(one.ratio.change)} dearer")
+        parts.append(f"{one.function.name} ({one.kind} {_cost(trial)}) {_dearer(one)}")
     if len(guilty) > 1:
         parts.append(f"so did {len(guilty) - 1} more")
     if len(measured) < len(regressed):
@@ -123,6 +123,13 @@ def by_time_alone(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> str:
         return timed.reason
     change = counted.comparison.ratio.change
     return f"{timed.reason}; its instructions changed by {change:+.2%}: look at memory, caches and waiting"
+
+
+def _dearer(one: FunctionComparison) -> str:
+    """How much dearer a function got; of a new one how much of the benchmark it takes."""
+    if one.new:
+        return f"is new and takes {_percent(one.share_head)} of it"
+    return f"got {_percent(one.ratio.change)} dearer"
 
 
 def _own_cost(trial: Trial) -> str:

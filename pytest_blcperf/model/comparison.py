@@ -67,6 +67,11 @@ class FunctionComparison:
     """Of one that is not timed: by how much of the benchmark what it runs in can have changed at most, either way, by
     its 90 % interval: the benchmark itself, or a timed function that always calls it. Infinite when unknown."""
 
+    @property
+    def new(self) -> bool:
+        """Whether the base never spent time in it: how much dearer it got then says nothing."""
+        return self.cost_base_ns <= 0 < self.cost_head_ns
+
 
 @dataclass(frozen=True)
 class BenchmarkComparison:

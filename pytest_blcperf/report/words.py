@@ -47,7 +47,7 @@ MOST_LAUNCHES = 200
 _NEGLIGIBLE = 0.05
 _CALLERS_NAMED = 6
 _BACKENDS_NAMED = 3
-_EVIDENCE = {Evidence.PROFILE: "profile share", Evidence.WALL: "wall time"}
+_EVIDENCE = {Evidence.ATTRIBUTED: "time around it", Evidence.PROFILE: "profile share", Evidence.WALL: "wall time"}
 
 
 def evidence(kind: Evidence) -> str:
@@ -204,7 +204,7 @@ def _kind(comparison: BenchmarkComparison) -> str:
 def headline(verdict: BenchmarkVerdict) -> str:
     """A regression in one sentence: how much slower, how sure, and which function is guilty."""
     guilty, comparison = verdict.guilty, verdict.judged
-    worst = f"{_named(guilty[0])} {percent(_change(guilty[0]))}{_and_more(guilty)}" if guilty else ""
+    worst = f"{_named(guilty[0])} {_shown_change(guilty[0])}{_and_more(guilty)}" if guilty else ""
     if comparison is None:
         return f"{title(verdict.id)} regressed: {clean(verdict.reason, 300) or worst}"
     if comparison.metric is not None:
@@ -216,10 +216,12 @@ def headline(verdict: BenchmarkVerdict) -> str:
     whole = f"got {share(change)} faster" if significant(comparison.ratio) else "did not get measurably slower"
     if not guilty:
         return f"{title(verdict.id)} regressed: {clean(verdict.reason, 300) or f'as a whole it {whole} {span}'}"
-    first = guilty[0].comparison.ratio
+    first = guilty[0].comparison
+    dearer = f"got {share(change_of(first.ratio.log_ratio))} dearer {interval(first.ratio)}"
+    if first.new:
+        dearer = f"is new and takes {share(first.share_head)} of it"
     return (
-        f"{title(verdict.id)}: {_named(guilty[0])} got {share(change_of(first.log_ratio))} dearer {interval(first)}"
-        f"{_and_more(guilty)}; the benchmark as a whole {whole} {span}"
+        f"{title(verdict.id)}: {_named(guilty[0])} {dearer}{_and_more(guilty)}; the benchmark as a whole {whole} {span}"
     )
 
 
@@ -236,6 +238,10 @@ def _named(verdict: FunctionVerdict) -> str:
 
 def _and_more(guilty: tuple[FunctionVerdict, ...]) -> str:
     return f" and {len(guilty) - 1} more" if len(guilty) > 1 else ""
+
+
+def _shown_change(verdict: FunctionVerdict) -> str:
+    return "new" if verdict.comparison.new else percent(_change(verdict))
 
 
 def _change(verdict: FunctionVerdict) -> float:
@@ -368,7 +374,7 @@ def code_mark(verdict: FunctionVerdict) -> str:
 def change(verdict: FunctionVerdict) -> str:
     """The change with its 95 % interval; a function the base never spent time in is `new`."""
     comparison = verdict.comparison
-    if comparison.cost_base_ns <= 0 < comparison.cost_head_ns:
+    if comparison.new:
         return "new"
     return f"{percent(_change(verdict))} {interval(comparison.ratio)}"
 
