@@ -32,6 +32,7 @@ from pytest_blcperf.model.function import NATIVE, PYTHON
 from pytest_blcperf.model.profile import Profile
 from pytest_blcperf.model.run import CONFIRM, LOOK, Benchmark, Count, Counts
 from pytest_blcperf.model.verdict import BenchmarkVerdict, Evidence, Outcome
+from pytest_blcperf.report.words import headline
 from pytest_blcperf.settings import FunctionRule
 
 PLAIN = {"parse < run < test": 330, "render < run < test": 270, "load < test": 400}
@@ -124,6 +125,8 @@ class TestMovedCost:
         head = {**PLAIN, "token < parse < run < test": 200}
         verdict = gated(benchmark(PLAIN), benchmark(head, edited={"parse": "edited"}))
         assert verdict.guilty[0].comparison.function == function("token")
+        assert "token (self time) is new and takes 17% of it" in verdict.reason
+        assert "token (src/lib.py:1) new" in headline(verdict)
 
     def test_a_chain_of_new_functions_is_asked_about_its_first_old_caller(self) -> None:
         head = {**PLAIN, "parse < run < test": 30, "token < scan < parse < run < test": 300}
