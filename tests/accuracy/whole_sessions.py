@@ -24,10 +24,8 @@ import random
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -35,28 +33,11 @@ from typing import Any
 
 from accuracy.pools.cell_pool import CellPool
 from accuracy.pools.gather import chosen_cells
+from accuracy.pools.noise import NOISES, noise
 from accuracy.pools.repositories import Cell, prepare
 from accuracy.pools.tables import blames_bystander, is_named
 from accuracy.pools.wilson import rate
 from gitrepo import GitRepo
-
-NOISES = ("none", "neighbour", "half-way", "memory")
-_BUSY = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
-_PULSED = """
-import os, sys, time
-os.sched_setaffinity(0, {int(sys.argv[1])})
-while True:
-    end = time.monotonic() + 0.07
-    while time.monotonic() < end: pass
-    time.sleep(0.03)
-"""
-_MEMORY = """
-import sys
-block = bytearray(int(sys.argv[1]))
-page = bytes(range(256)) * 4096
-while True:
-    for start in range(0, len(block) - len(page), len(page)): block[start:start + len(page)] = page
-"""
 
 
 def main() -> None:
@@ -150,43 +131,6 @@ def usual_seconds(folder: Path) -> float:
     """What sessions of this kind took so far; 60 before there is one."""
     known = [json.loads(file.read_text())["seconds"] for file in folder.glob("[0-9]*.json")]
     return median(known) if known else 60.0
-
-
-@contextmanager
-def noise(kind: str, half: float) -> Iterator[None]:
-    """The noise, as long as the block lasts; it ends with it."""
-    processes: list[subprocess.Popen[bytes]] = []
-    lock, over = threading.Lock(), threading.Event()
-
-    def start(code: str, argument: int) -> None:
-        with lock:
-            if not over.is_set():
-                processes.append(subprocess.Popen([sys.executable, "-c", code, str(argument)]))
-
-    def later() -> None:
-        if not over.wait(half):
-            for cpu in cpus:
-                start(_PULSED, cpu)
-
-    cpus = sorted(os.sched_getaffinity(0))
-    waiting = threading.Thread(target=later) if kind == "half-way" else None
-    try:
-        if kind == "neighbour":
-            for cpu in cpus:
-                start(_BUSY, cpu)
-        elif kind == "memory":
-            start(_MEMORY, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-        elif waiting is not None:
-            waiting.start()
-        yield
-    finally:
-        over.set()
-        if waiting is not None:
-            waiting.join()
-        with lock:
-            for process in processes:
-                process.kill()
-                process.wait()
 
 
 def table(folder: Path) -> str:

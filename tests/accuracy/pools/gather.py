@@ -26,6 +26,7 @@ from typing import Any
 from accuracy.pools import pool_file
 from accuracy.pools.cell_pool import suspects_in
 from accuracy.pools.launches import Bench, Suspects, open_bench
+from accuracy.pools.noise import NOISES, noise
 from accuracy.pools.repositories import Cell, prepare
 from accuracy.pools.solo import rivals_python, solo
 from accuracy.pools.workloads import WORKLOADS, variants
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--same", type=int, default=4, help="launches of a `same` cell for one of each other")
     parser.add_argument("--solo", type=int, default=4, help="after every N-th launch, base and head alone; 0: never")
     parser.add_argument("--solo-seconds", type=float, default=1.0, help="pytest-benchmark's --benchmark-max-time")
+    parser.add_argument("--noise", choices=NOISES, default="none", help="`half-way`: the second half of every minute")
     parser.add_argument("--prepare", action="store_true", help="only make and calibrate the repositories")
     parser.add_argument("gate", nargs="*", help="options of the gate, after --")
     arguments = parser.parse_args()
@@ -66,7 +68,9 @@ def main() -> None:
             cells.remove(cell)
     if not arguments.prepare:
         end = time.monotonic() + 60 * arguments.minutes
-        Gatherer(arguments, options).gather(cells, end)
+        # Noise that comes and goes has to do so within the stretch that a session is drawn from.
+        with noise(arguments.noise, 30.0, again=True):
+            Gatherer(arguments, options).gather(cells, end)
 
 
 def chosen_cells(patterns: Sequence[str]) -> list[Cell]:
