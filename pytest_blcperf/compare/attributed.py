@@ -61,17 +61,18 @@ def attributed(both: Sides, pair: Pair, kind: str) -> Attributed | None:
     if sum(samples) < FEWEST_SAMPLES or not all(samples):
         return None
     others = [other for other in both.pairs if other is not pair and _may_matter(other, kind)]
-    for whole in sorted(_wholes(both, pair), key=lambda one: one.cost.base_ns):
-        if not any(whole.holds(other) for other in others):
-            grown = whole.cost.base_ns * math.expm1(whole.cost.ratio.log_ratio)
-            shares = both.shares(pair, kind)
-            base_ns = (shares[0] * both.times.base_ns + shares[1] * both.times.head_ns - grown) / 2
-            cost = _divided(whole.cost, base_ns, (1 - shares[0]) * both.dispersion / sum(samples))
-            sampled = both.compared(*both.counts(pair, kind))
-            if cost is not None and _agree(cost.ratio, sampled):
-                return Attributed(cost, base_ns / both.times.base_ns, whole.name)
-            return None
-    return None
+    wholes = sorted(_wholes(both, pair), key=lambda one: one.cost.base_ns)
+    whole = next((one for one in wholes if not any(one.holds(other) for other in others)), None)
+    if whole is None:
+        return None
+    shares = both.shares(pair, kind)
+    grown = whole.cost.base_ns * math.expm1(whole.cost.ratio.log_ratio)
+    # Both sides say what it cost: the head's, when what it grew by is taken off.
+    base_ns = (shares[0] * both.times.base_ns + shares[1] * both.times.head_ns - grown) / 2
+    cost = _divided(whole.cost, base_ns, (1 - shares[0]) * both.dispersion / sum(samples))
+    if cost is None or not _agree(cost.ratio, both.compared(*both.counts(pair, kind))):
+        return None
+    return Attributed(cost, base_ns / both.times.base_ns, whole.name)
 
 
 def _may_matter(other: Pair, kind: str) -> bool:
