@@ -235,6 +235,18 @@ class TestDrawing:
         assert source.launches("a") == 4, "0.55 x 10 s are spent after four launches of 1.5 s"
         assert source.short == {"a"}
 
+    def test_all_of_a_head_gets_slower_by_arithmetic(self, cell: CellPool) -> None:
+        stretches = {
+            "a": Stretch(cell, 0.0, LENGTH, random.Random(3)),
+            "b": Stretch(cell, 0.0, LENGTH, random.Random(3)),
+        }
+        source = PooledMeasurement(stretches, None, slower={"a": 0.5})
+        source.measure(["a", "b"], 3, LOOK)
+        base, head = source.benchmarks(0), source.benchmarks(1)
+        assert base["a"].launches == base["b"].launches
+        slow, plain = ([round_.cpu_ns for one in head[name].launches for round_ in one.rounds] for name in "ab")
+        assert slow == [round(1.5 * cpu) for cpu in plain]
+
     def test_a_benchmark_is_what_was_recorded(self, cell: CellPool) -> None:
         used = [Used(one, LOOK) for one in cell.launches["look"][:3]]
         built = cell.benchmark(1, "id", used)

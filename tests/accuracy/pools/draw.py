@@ -5,7 +5,8 @@
 A session has `--benchmarks` benchmarks of different workloads, all from the same stretch of time: one with the change in
 question, the others with `same` (for `same` itself, all). A launch is used once a session at most. `--only` names the
 cells whose changes are tried; each gets `--sessions` sessions (`same` cells all together). Options after `--` are the
-gate's (`-- --blcperf-threshold=2%`). The launches themselves are as they were gathered: a shorter budget takes fewer of
+gate's (`-- --blcperf-threshold=2%`). With `--slower` the changed ones are the `same` cells, with all of the head so much
+slower by arithmetic: the noise is real, the change is not. The launches themselves are as they were gathered: a shorter budget takes fewer of
 them. Writes FILE.json (counts) and prints a Markdown table; `--raw FILE` keeps a line of JSON a session.
 """
 
@@ -50,6 +51,9 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--benchmarks", type=int, default=5)
     parser.add_argument("--only", default="*.same")
+    parser.add_argument(
+        "--slower", type=float, default=0.0, help="make all of the first head, a `same` one, slower by so much"
+    )
     parser.add_argument("--budget", default=None, help="seconds a benchmark, such as 20s; default: the gate's")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
@@ -62,8 +66,9 @@ def main() -> None:
     start = time.monotonic()
     results: list[dict[str, Any]] = []
     with ProcessPoolExecutor(arguments.workers) as pool:
-        play = partial(_batch, settings=settings, benchmarks=arguments.benchmarks)
-        for batch in pool.map(play, *zip(*_work(names, arguments.sessions, arguments.seed), strict=True)):
+        play = partial(_batch, settings=settings, benchmarks=arguments.benchmarks, slower=arguments.slower)
+        work = _work(names, arguments.sessions, arguments.seed, arguments.slower)
+        for batch in pool.map(play, *zip(*work, strict=True)):
             results += batch
     if arguments.raw is not None:
         with gzip.open(arguments.raw, "wt") as file:
@@ -74,7 +79,8 @@ def main() -> None:
         "options": [*arguments.gate, f"budget {settings.max_time:g} s"],
         "seed": arguments.seed,
         "seconds": round(time.monotonic() - start, 1),
-        "cells": summary(results, _facts(arguments.pool, names)),
+        "slower": arguments.slower,
+        "cells": summary(results, _facts(arguments.pool, names, arguments.slower)),
     }
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(document, indent=1) + "\n")
@@ -89,9 +95,16 @@ def gate_settings(options: Sequence[str], budget: str | None) -> Settings:
 
 
 def session(
-    changed: str | None, cells: Mapping[str, CellPool], count: int, settings: Settings, generator: random.Random
+    changed: str | None,
+    cells: Mapping[str, CellPool],
+    count: int,
+    settings: Settings,
+    generator: random.Random,
+    *,
+    slower: float = 0.0,
 ) -> dict[str, Any]:
-    """One session's outcome. `changed` is the cell under test, None where nothing changed anywhere.
+    """One session's outcome. `changed` is the cell under test, None where nothing changed anywhere; all of its head takes
+    `slower` more time than was measured.
 
     Raises Exhausted when a pool is too small.
     """
@@ -102,7 +115,7 @@ def session(
         f"benchmarks/test_{number}.py::test_{name}": Stretch(cells[name], start, length, generator)
         for number, name in enumerate(names)
     }
-    source = PooledMeasurement(stretches, settings.max_time)
+    source = PooledMeasurement(stretches, settings.max_time, slower={next(iter(stretches)): slower} if slower else {})
     trials = run_trials(source, dict.fromkeys(stretches, settings), settings)
     verdicts = {one.id: one for one in gate.judge(trials, settings.alpha)}
     found = [_told(verdicts[id_], source, id_, name) for id_, name in zip(stretches, names, strict=True)]
@@ -155,9 +168,9 @@ def _told(verdict: BenchmarkVerdict, source: PooledMeasurement, id_: str, name: 
     }
 
 
-def _work(names: Sequence[str], sessions: int, seed: int) -> Iterator[tuple[str | None, int, int]]:
+def _work(names: Sequence[str], sessions: int, seed: int, slower: float = 0.0) -> Iterator[tuple[str | None, int, int]]:
     """What to draw: the changed cell, how many sessions, the seed of the batch."""
-    changed = [name for name in names if not name.endswith(".same")]
+    changed = [name for name in names if slower or not name.endswith(".same")]
     if len(changed) < len(names):
         changed.insert(0, "")
     for name in changed:
@@ -165,12 +178,14 @@ def _work(names: Sequence[str], sessions: int, seed: int) -> Iterator[tuple[str 
             yield name or None, min(BATCH, sessions - first), random.Random(f"{seed} {name} {first}").randrange(2**32)
 
 
-def _batch(changed: str | None, count: int, seed: int, settings: Settings, benchmarks: int) -> list[dict[str, Any]]:
+def _batch(
+    changed: str | None, count: int, seed: int, *, settings: Settings, benchmarks: int, slower: float
+) -> list[dict[str, Any]]:
     generator = random.Random(seed)
     found = []
     for _ in range(count):
         try:
-            found.append(session(changed, _CELLS, benchmarks, settings, generator))
+            found.append(session(changed, _CELLS, benchmarks, settings, generator, slower=slower))
         except Exhausted as error:
             found.append({"changed": changed, "exhausted": str(error)})
     return found
@@ -189,7 +204,7 @@ def _gathered(cell: Cell, pool: Path) -> bool:
     return (pool / (cell.name + pool_file.SUFFIX)).exists()
 
 
-def _facts(pool: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _facts(pool: Path, names: Sequence[str], slower: float = 0.0) -> dict[str, dict[str, Any]]:
     """What is known of each change, with the effect as all launches of the pool show it."""
     found = {}
     for known in chosen_cells(names):
@@ -198,6 +213,8 @@ def _facts(pool: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         guilty = facts["guilty"].partition("::")[2]
         cell = _CELLS[name]
         facts["achieved"], facts["achieved_error"] = achieved(cell)
+        if slower:
+            facts["expected"] = "slower"
         facts["callers"] = sorted(cell.sides[1].callers(guilty)) if guilty else []
         found[name] = facts
     return found

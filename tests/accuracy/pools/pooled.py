@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from accuracy.pools.cell_pool import CellPool, PoolLaunch, Used
 
 from pytest_blcperf.bench import measure
@@ -36,15 +38,48 @@ class Stretch:
         raise Exhausted(f"{self.cell.name}: no launch of kind {' or '.join(kinds)} is left")
 
 
+def slower(benchmark: Benchmark, times: float) -> Benchmark:
+    """The benchmark with all of its rounds, and all functions under clocks, so many times as slow."""
+    return replace(
+        benchmark,
+        launches=tuple(
+            replace(
+                launch,
+                rounds=tuple(
+                    replace(one, cpu_ns=round(one.cpu_ns * times), wall_ns=round(one.wall_ns * times))
+                    for one in launch.rounds
+                ),
+            )
+            for launch in benchmark.launches
+        ),
+        function_times=tuple(
+            replace(
+                one,
+                total_ns=np.round(one.total_ns * times).astype(np.int64),
+                self_ns=np.round(one.self_ns * times).astype(np.int64),
+            )
+            for one in benchmark.function_times
+        ),
+    )
+
+
 class PooledMeasurement:
     """A `sequential.Source` over pools. `budget` is seconds a benchmark, as `--blcperf-max-time` has it (None: any).
 
     What a launch costs is what it took when it was recorded: its time in the benchmark, less its profiling where the
-    session would not have profiled, and its start-up, which the benchmarks of one launch share.
+    session would not have profiled, and its start-up, which the benchmarks of one launch share. All of the head of those
+    in `slower` takes that fraction more time than was measured.
     """
 
-    def __init__(self, stretches: Mapping[str, Stretch], budget: float | None, sparing: bool = True) -> None:
+    def __init__(
+        self,
+        stretches: Mapping[str, Stretch],
+        budget: float | None,
+        sparing: bool = True,
+        slower: Mapping[str, float] | None = None,
+    ) -> None:
         self._stretches = stretches
+        self._slower = slower or {}
         self._budget = budget
         self._sparing = sparing
         self._used: dict[str, list[Used]] = {id_: [] for id_ in stretches}
@@ -96,6 +131,8 @@ class PooledMeasurement:
         count, built = self._built.get((identifier, side), (0, None))
         if built is None or count != len(used):
             built = self._stretches[identifier].cell.benchmark(side, identifier, used)
+            if side == 1 and identifier in self._slower:
+                built = slower(built, 1 + self._slower[identifier])
             self._built[identifier, side] = len(used), built
         return built
 
