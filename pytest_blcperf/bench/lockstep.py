@@ -192,7 +192,7 @@ def _time_functions(
     between = min(float(answer["between"]) for answer in opened)
     for side in sides:
         # The same clock on both: they have different errors.
-        side.request("clock-fit", between=between, iterations=iterations)
+        side.request("clock-fit", between=between, iterations=iterations, untimed=sorted(untimed))
     end = clock() + seconds
     for number, order in enumerate(islice(_sweeps(len(sides), generator), sweeps), start=1):
         layout = generator.randrange(2**32)

@@ -12,8 +12,8 @@ for a whole launch becomes noise from round to round. Measured in `docs/accuracy
 
 And the frames of Python functions lie in chunks of 16 KiB (CPython from 3.11 on): a call that needs a new chunk maps
 memory and gives it back when it returns. A benchmark during which the end of a chunk is crossed again and again got up
-to three times as slow, at some depths of the stack and not at others. So all frames of a round lie in one large chunk
-(`with_room`).
+to three times as slow, at some depths of the stack and not at others. So the frames of a round, of the thread that runs
+it, lie in one large chunk (`with_room`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import ctypes
 import mmap
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TypeVar
 
@@ -91,7 +92,8 @@ def with_room(call: Callable[[Argument], Result], argument: Argument) -> Result:
     return call(argument)
 
 
-with_room.__code__ = with_room.__code__.replace(co_stacksize=ROOM + 1024)
+if sys.version_info >= (3, 11):
+    with_room.__code__ = with_room.__code__.replace(co_stacksize=ROOM + 1024)
 
 
 def _bytes(environment: Mapping[str, str]) -> int:

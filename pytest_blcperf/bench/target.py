@@ -23,7 +23,7 @@ from pytest_blcperf.bench.process_state import resident_bytes
 from pytest_blcperf.capture import probe
 from pytest_blcperf.capture.backends import OUTSIDE
 from pytest_blcperf.capture.call_counts import count_calls
-from pytest_blcperf.capture.function_clock import CPU_CLOCK_FROM_NS, FunctionClock, find_codes
+from pytest_blcperf.capture.function_clock import CPU_CLOCK_FROM_NS, FunctionClock, Reading, find_codes
 from pytest_blcperf.capture.functions import Description, Roots, describe
 from pytest_blcperf.capture.observed import Observed
 from pytest_blcperf.capture.samples import Sampler, Samples
@@ -266,27 +266,44 @@ class Target:
         return {"found": [code is not None for code in self._suspects]}
 
     def _on_clock_open(self, request: Request) -> Answer:
-        """Begin timing them; which of them cannot be, and ns between calls of any of them. Their code is warm then."""
+        """Begin timing them; which of them cannot be, and ns between calls of any of them. Their code is warm then.
+
+        Generators that are resumed so often that the clock takes longer than they do cannot be; this is the first to
+        know.
+        """
         codes = [code for number in request["chosen"] if (code := self._suspects[number]) is not None]
         self._suspects = list(codes)
         clock = FunctionClock(codes)
         if not self._opened(clock):
             return {"untimed": list(range(len(codes))), "between": NEVER}
         _, wall = self._round(int(request["iterations"]))
-        between = wall / max(1, sum(one.calls for one in clock.take()))
+        readings = clock.take()
+        between = wall / max(1, sum(one.calls for one in readings))
         untimed = {id(code) for code in clock.untimed}
+        cost = clock.cost.inside_ns + clock.cost.outside_ns
+        resumed = zip(readings, clock.activations, strict=True)
+        dear = [number > one.calls and number * cost > one.total_ns for one, number in resumed]
         return {
-            "untimed": [place for place, code in enumerate(codes) if id(code) in untimed],
+            "untimed": [place for place, code in enumerate(codes) if id(code) in untimed or dear[place]],
             "between": between if self._job.setup is None else NEVER,
         }
 
     def _on_clock_fit(self, request: Request) -> Answer:
-        """Go on with the clock that suits how often they are called, on the side that calls them more often."""
-        if self._clock is not None and float(request["between"]) < CPU_CLOCK_FROM_NS:
-            return {}  # The one that runs already: opening another takes as long as a dozen rounds.
+        """Go on with the clock that suits how often they are called, on the side that calls them more often.
+
+        Without what either side cannot time.
+        """
+        untimed = frozenset(request["untimed"])
+        self._suspects = [None if place in untimed else code for place, code in enumerate(self._suspects)]
         codes = [code for code in self._suspects if code is not None]
+        if (
+            self._clock is not None
+            and float(request["between"]) < CPU_CLOCK_FROM_NS
+            and len(codes) == len(self._clock.codes)
+        ):
+            return {}  # The one that runs already: opening another takes as long as a dozen rounds.
         self._close_clock()
-        if self._opened(FunctionClock.fitting(codes, float(request["between"]))):
+        if codes and self._opened(FunctionClock.fitting(codes, float(request["between"]))):
             self._round(int(request["iterations"]))
         return {}
 
@@ -308,7 +325,9 @@ class Target:
         self._shift(request)
         clock.take()
         cpu, wall = self._round(int(request["iterations"]))
-        readings = [[one.calls, one.total_ns, one.self_ns] for one in clock.take()]
+        taken = iter(clock.take())
+        of_suspects = [Reading(0, 0, 0) if code is None else next(taken) for code in self._suspects]
+        readings = [[one.calls, one.total_ns, one.self_ns] for one in of_suspects]
         # Greenlets confuse the clock, and in further threads it counts waiting too: no reading is better than those.
         if clock.misplaced or sum(own for _, _, own in readings) > MOST_TIMED * cpu + CLOCK_NS:
             readings = []

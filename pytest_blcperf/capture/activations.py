@@ -55,6 +55,8 @@ class _Thread:
         """
         self.lock = threading.Lock()
         self.calls = {id(code): 0 for code in codes}
+        self.activations = self.calls.copy()
+        """Calls, and resumptions of what was suspended."""
         self.outermost: dict[int, float] = dict.fromkeys(self.calls, 0.0)
         """ns of the activations that are in no other one of the same function."""
         self.innermost = self.outermost.copy()
@@ -106,8 +108,10 @@ class _Thread:
                 else:
                     code = next(remaining) if first is _RESUMED else first
                     stack += (next(remaining) - hidden, 0.0, code)
-                    self.calls[id(code)] += first is code
-                    depths[id(code)] += 1
+                    key = id(code)
+                    self.calls[key] += first is code
+                    self.activations[key] += 1
+                    depths[key] += 1
         except StopIteration:
             self._rest = notes[-2:] if notes[-2:-1] == [_RESUMED] else notes[-1:]
         self._hidden = hidden
@@ -223,6 +227,12 @@ class Activations:
             )
             for code in self._codes
         ]
+
+    @property
+    def counts(self) -> list[int]:
+        """How often each was entered or resumed, as far as that was summed up, all threads together."""
+        threads = list(self._threads.values())
+        return [sum(thread.activations[id(code)] for thread in threads) for code in self._codes]
 
     def _new_thread(self) -> _Thread:
         return self._threads.setdefault(threading.get_ident(), _Thread(self._codes))

@@ -91,6 +91,11 @@ class FunctionClock:
         return self._activations.cost
 
     @property
+    def activations(self) -> list[int]:
+        """How often each function was entered or resumed, up to the last readings."""
+        return self._activations.counts[: len(self.codes)]
+
+    @property
     def misplaced(self) -> int:
         """How often a function ended that was not the innermost one: something switches stacks (greenlets), and the
         readings are not to be used.

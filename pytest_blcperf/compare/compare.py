@@ -110,17 +110,21 @@ class Sides:
         """See `around` of FunctionComparison."""
         if not self.paired or not self.times.base_ns:
             return math.inf
-        inside = self.containing([pair])
-        held = self.held(inside)
         bounds = [most_change(self.times.ratio)]
-        for other, cost, (base, head) in self._timed_around:
-            if other == pair:
-                continue
-            # Hardly any sample of the function may be outside of what it runs in, on either side.
-            shared = self.held((inside[0] & base, inside[1] & head))
-            if all(part >= WHOLE * whole for part, whole in zip(shared, held, strict=True)):
+        for other, cost in self.enclosing(pair):
+            if other != pair:
                 bounds.append(cost.base_ns / self.times.base_ns * most_change(cost.ratio))
         return min(bounds)
+
+    def enclosing(self, pair: Pair) -> Iterator[tuple[Pair, TimedCost]]:
+        """The timed functions that a function, as far as it was sampled, always runs in, itself among them."""
+        inside = self.containing([pair])
+        held = self._held(inside)
+        for other, cost, (base, head) in self._timed_around:
+            # Hardly any sample of the function may be outside of what it runs in, on either side.
+            shared = self._held((inside[0] & base, inside[1] & head))
+            if all(part >= WHOLE * whole for part, whole in zip(shared, held, strict=True)):
+                yield other, cost
 
     @cached_property
     def _timed_around(self) -> tuple[tuple[Pair, TimedCost, tuple[Mask, Mask]], ...]:
@@ -137,8 +141,7 @@ class Sides:
             self.head.containing([pair.index_head for pair in pairs if pair.index_head is not None]),
         )
 
-    def held(self, stacks: tuple[Mask, Mask]) -> tuple[float, float]:
-        """The samples in these stacks of base and head."""
+    def _held(self, stacks: tuple[Mask, Mask]) -> tuple[float, float]:
         return float(self.base.within(stacks[0]).sum()), float(self.head.within(stacks[1]).sum())
 
     def counts(self, pair: Pair, kind: str) -> tuple[Floats, Floats]:

@@ -27,7 +27,8 @@ def only_change(trial: Trial, convicted: Sequence[Tested]) -> Tested | None:
     function or more than one, or calls were not counted, so that nobody knows what ran.
     """
     both = trial.overall_sides
-    if both is None or not trial.paired or any(one.changed for one in convicted):
+    counted = trial.base.counts is not None and trial.head.counts is not None
+    if both is None or not trial.paired or not counted or any(one.changed for one in convicted):
         return None
     changed = [pair.function for pair in both.pairs if _changed(pair)]
     if not changed:

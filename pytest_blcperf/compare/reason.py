@@ -128,7 +128,7 @@ def by_time_alone(timed: BenchmarkVerdict, counted: BenchmarkVerdict) -> str:
 def _dearer(one: FunctionComparison) -> str:
     """How much dearer a function got; of a new one how much of the benchmark it takes."""
     if one.new:
-        return f"is new and takes {_percent(one.share_head)} of it"
+        return f"is new and takes {_percent(one.share_head)} of the benchmark"
     return f"got {_percent(one.ratio.change)} dearer"
 
 

@@ -15,7 +15,7 @@ from pytest_blcperf.model.function import Function
 from pytest_blcperf.model.profile import Floats, Ints, Profile
 
 Mask = npt.NDArray[np.bool_]
-ABSENT = np.iinfo(np.int64).max
+ABSENT = int(np.iinfo(np.int64).max)
 """A depth that no stack has."""
 
 
@@ -83,21 +83,28 @@ class Tally:
 
     def calls_through(self, caller: int, callee: int) -> Mask:
         """The stacks [S] in which the callee occurs nearer to the leaf than the caller, directly or not."""
-        return np.asarray(self.innermost([callee]) < self.outermost([caller]), dtype=np.bool_)
+        return np.asarray(self.innermost(callee) < self.outermost(caller), dtype=np.bool_)
 
-    def innermost(self, functions: Collection[int]) -> Ints:
-        """The depth in each stack [S] at which one of the functions is nearest to the leaf; ABSENT without any."""
-        return self._depths(functions, ABSENT, np.minimum)
+    def innermost(self, function: int) -> Ints:
+        """The depth in each stack [S] at which the function is nearest to the leaf; ABSENT where it is not."""
+        return self._depths(function, ABSENT, np.minimum)
 
-    def outermost(self, functions: Collection[int]) -> Ints:
-        """The depth in each stack [S] at which one of the functions is farthest from the leaf; -1 without any."""
-        return self._depths(functions, -1, np.maximum)
+    def outermost(self, function: int) -> Ints:
+        """The depth in each stack [S] at which the function is farthest from the leaf; -1 where it is not."""
+        return self._depths(function, -1, np.maximum)
 
-    def _depths(self, functions: Collection[int], absent: int, keep: np.ufunc) -> Ints:
-        depths = np.full(len(self.counts), absent, dtype=np.int64)
-        at = np.isin(self.frame_function, list(functions))
-        keep.at(depths, self.frame_stack[at], self.frame_depth[at])
-        return depths
+    def _depths(self, function: int, absent: int, keep: np.ufunc) -> Ints:
+        if (function, absent) not in self._known_depths:
+            depths = np.full(len(self.counts), absent, dtype=np.int64)
+            at = self.frame_function == function
+            keep.at(depths, self.frame_stack[at], self.frame_depth[at])
+            self._known_depths[function, absent] = depths
+        return self._known_depths[function, absent]
+
+    @cached_property
+    def _known_depths(self) -> dict[tuple[int, int], Ints]:
+        """Many pairs of functions are asked about, which are few functions."""
+        return {}
 
     def callers(self, function: int) -> frozenset[int]:
         """The functions that call it directly in a stack with samples, but itself."""

@@ -16,7 +16,8 @@ MOST_OF_FUNCTION, MOST_OF_BENCHMARK = 0.25, 0.5
 """How much of a function's time, and of an iteration's, the clocks may add: beyond that they would measure themselves,
 since what they add is known to a tenth or so."""
 MOST_OF_CHANGED = 1.0
-"""As much of a function whose code changed: it is what everybody wants to know about, and is timed a tenth off."""
+"""As much of a function whose code changed, though no more than a quarter of an iteration: it is what everybody wants
+to know about. What clocks are off by is the same on both sides, unless a function ends in another way than before."""
 MOST_SUSPECTS = 20
 CHANGED_SHARE = 0.2
 """Part of the least share of a hot function from which on changed code is timed."""
@@ -33,7 +34,7 @@ def suspects(both: Sides, settings: Settings, benchmark: str) -> tuple[Suspect, 
     """
     ranked = sorted(
         ((_share(both, pair), pair) for pair in both.pairs if _wanted(both, pair, settings, benchmark)),
-        key=lambda one: (not one[1].code_changed, -one[0], one[1].function.file, one[1].function.name),
+        key=lambda one: (not _first(one[0], one[1], settings), -one[0], one[1].function.file, one[1].function.name),
     )
     chosen: list[Suspect] = []
     added = 0.0
@@ -41,10 +42,16 @@ def suspects(both: Sides, settings: Settings, benchmark: str) -> tuple[Suspect, 
         cost = CLOCK_NS * max(pair.calls_base or 0.0, pair.calls_head or 0.0)
         room = MOST_OF_BENCHMARK * both.times.base_ns - added
         most = MOST_OF_CHANGED if pair.code_changed else MOST_OF_FUNCTION
-        if pair.base is not None and cost <= min(room, most * _share(both, pair) * both.times.base_ns):
+        most = min(most * _share(both, pair), MOST_OF_FUNCTION) * both.times.base_ns
+        if pair.base is not None and cost <= min(room, most):
             chosen.append((pair.base, pair.function))
             added += cost
     return tuple(chosen[:MOST_SUSPECTS])
+
+
+def _first(share: float, pair: Pair, settings: Settings) -> bool:
+    """Whether it is timed before what is hotter: it changed and is hot. Many small edits must not keep all else out."""
+    return bool(pair.code_changed) and share >= settings.min_share
 
 
 def _wanted(both: Sides, pair: Pair, settings: Settings, benchmark: str) -> bool:

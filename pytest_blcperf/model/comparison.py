@@ -61,16 +61,16 @@ class FunctionComparison:
     unit: str = NANOSECONDS
     timed: bool = False
     """Measured by clocks at its entry and exit, or in the time of what it runs in; otherwise from its share."""
-    timed_in: str | None = None
-    """The function whose time told it, "" for the whole benchmark's, where it is the only change in there."""
+    timed_in: Function | None = None
+    """The function in whose time it was measured, as the only change in there; None where clocks timed it itself."""
     around: float = math.inf
     """Of one that is not timed: by how much of the benchmark what it runs in can have changed at most, either way, by
     its 90 % interval: the benchmark itself, or a timed function that always calls it. Infinite when unknown."""
 
     @property
     def new(self) -> bool:
-        """Whether the base never spent time in it: how much dearer it got then says nothing."""
-        return self.cost_base_ns <= 0 < self.cost_head_ns
+        """Whether the base never ran it: how much dearer it got then says nothing."""
+        return self.cost_base_ns <= 0 < self.cost_head_ns and not self.calls_base
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def _function(verdict: FunctionVerdict, benchmark: BenchmarkVerdict) -> dict[str
         "counts_exact": bool(comparison.counts_exact),
         "code_changed": comparison.code_changed,
         "timed": bool(comparison.timed),
-        "timed_in": None if comparison.timed_in is None else _text(comparison.timed_in),
+        "timed_in": None if comparison.timed_in is None else _named(comparison.timed_in),
         "p": _number(verdict.p),
         "threshold": _number(verdict.threshold),
         "detectable": _number(verdict.detectable),

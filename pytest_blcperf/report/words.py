@@ -219,7 +219,7 @@ def headline(verdict: BenchmarkVerdict) -> str:
     first = guilty[0].comparison
     dearer = f"got {share(change_of(first.ratio.log_ratio))} dearer {interval(first.ratio)}"
     if first.new:
-        dearer = f"is new and takes {share(first.share_head)} of it"
+        dearer = f"is new and takes {share(first.share_head)} of the benchmark"
     return (
         f"{title(verdict.id)}: {_named(guilty[0])} {dearer}{_and_more(guilty)}; the benchmark as a whole {whole} {span}"
     )

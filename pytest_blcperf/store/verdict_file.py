@@ -244,7 +244,7 @@ def _function_comparison(fields: Fields) -> FunctionComparison:
         unit=fields.text("unit", f"{NANOSECONDS}|{INSTRUCTIONS}") if fields.has("unit") else NANOSECONDS,
         code_changed=None if fields.get("code_changed") is None else fields.flag("code_changed"),
         timed=fields.has("timed") and fields.flag("timed"),
-        timed_in=fields.text("timed_in") if fields.has("timed_in") and fields.get("timed_in") is not None else None,
+        timed_in=_named(fields.fields("timed_in")) if fields.has("timed_in") and fields.get("timed_in") else None,
     )
 
 

@@ -190,7 +190,7 @@ WORKLOADS = (
             "tenth_20": "__init__.py::Untokenizer.untokenize",
             "one_percent": "__init__.py::Untokenizer.add_whitespace",
             "five_5": "__init__.py::Untokenizer.add_whitespace",
-            "faster": "__init__.py::Untokenizer.untokenize",
+            "faster": "__init__.py::_tokenize",
         },
         held=0.061,
         twice=(
@@ -216,7 +216,7 @@ WORKLOADS = (
             "tenth_20": "queues.py::Queue.put_nowait",
             "one_percent": "queues.py::Queue._wakeup_next",
             "five_5": "queues.py::Queue.full",
-            "faster": "queues.py::Queue._wakeup_next",
+            "faster": "queues.py::Queue.get_nowait",
         },
         held=0.042,
         twice=(
