@@ -53,7 +53,8 @@ def trials(
         if not undecided:
             break
         source.measure(list(dict.fromkeys(test_id(id_, settings) for id_ in undecided)), number, CONFIRM)
-        undecided -= gate.settled(_trials(source, settings, candidates, candidates), alpha, len(settings))
+        looked_at = _trials(source, settings, candidates, candidates, ended=False)
+        undecided -= gate.settled(looked_at, alpha, len(settings))
     source.complete()
     return _trials(source, settings, settings, candidates)
 
@@ -122,9 +123,11 @@ def _trials(
     settings: Mapping[str, Settings],
     ids: Collection[str],
     candidates: Mapping[str, tuple[Hypothesis, ...]],
+    *,
+    ended: bool = True,
 ) -> list[gate.Trial]:
     return [
-        gate.lockstep_trial(base, head, settings[test_id(id_, settings)], candidates.get(id_, ()))
+        gate.lockstep_trial(base, head, settings[test_id(id_, settings)], candidates.get(id_, ()), ended=ended)
         for id_, base, head in _both(source, list(settings))
         if id_ in ids or test_id(id_, settings) in ids
     ]

@@ -98,6 +98,15 @@ def clocked(one: Benchmark, total_us: Mapping[str, float], own_us: Mapping[str, 
     return replace(one, function_times=tuple(times))
 
 
+def unprofiled(one: Benchmark, phase: str) -> Benchmark:
+    """The benchmark without samples in launches of that phase."""
+    assert one.profile is not None
+    other = np.array([launch.index for launch in one.launches if launch.phase != phase])
+    kept = np.isin(one.profile.launch, other)
+    columns = {name: getattr(one.profile, name)[kept] for name in ("launch", "stack", "weight", "samples")}
+    return replace(one, profile=replace(one.profile, **columns))
+
+
 def gated(base: Benchmark, head: Benchmark, settings: Settings | None = None) -> BenchmarkVerdict:
     """The verdict of one lockstep measurement: screened on its LOOK launches, then judged."""
     settings = settings or chosen()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from measurements import benchmark, chosen, clocked, function, gated
+from measurements import benchmark, chosen, clocked, function, gated, unprofiled
 
 from pytest_blcperf.compare import attributed as module
 from pytest_blcperf.compare import trial
@@ -15,7 +15,7 @@ from pytest_blcperf.compare.attributed import LAYOUT, Attributed, attributed
 from pytest_blcperf.compare.compare import compare_benchmark, sides
 from pytest_blcperf.compare.suspects import CLOCK_NS, needs_profile, suspects
 from pytest_blcperf.model.comparison import SELF, TOTAL
-from pytest_blcperf.model.run import Benchmark
+from pytest_blcperf.model.run import CONFIRM, Benchmark
 from pytest_blcperf.model.verdict import Evidence, Outcome
 
 PLAIN = {"word < parse < run < test": 50, "parse < run < test": 150, "render < test": 300, "load < test": 500}
@@ -111,6 +111,24 @@ def test_what_runs_more_often_in_there_may_be_the_reason() -> None:
     assert told("word", calls={**CALLS, "parse": 11.0}) is None
     assert told("word", kind=TOTAL, calls={**CALLS, "parse": 11.0}) is None
     assert told("word", calls={**CALLS, "load": 2.0}) is not None
+
+
+def test_what_it_calls_more_often_is_its_doing_and_total_time_of_it() -> None:
+    head = {**PLAIN, "word < parse < run < test": 60}
+    calls = {**CALLS, "word": 1200.0}
+    clocks = {"run": 200.0}, {"run": 210.0}
+    assert told("parse", head=head, name="parse", calls=calls, clocks=clocks) is None
+    found = told("parse", head=head, name="parse", kind=TOTAL, calls=calls, clocks=clocks)
+    assert found is not None
+    assert found.cost.ratio.change == pytest.approx(0.05, rel=0.03)
+
+
+def test_what_runs_in_what_is_known_from_all_launches() -> None:
+    base = unprofiled(clocked(benchmark(PLAIN, calls=CALLS), {"run": 200.0}), CONFIRM)
+    head = benchmark(SLOWER, calls=CALLS, edited={"word": "edited"})
+    head = unprofiled(clocked(head, {"run": 205.0}), CONFIRM)
+    confirmed = compare_benchmark(base, head, chosen(), phase=CONFIRM, paired=True, only=[(function("word"), SELF)])
+    assert [one.timed_in for one in confirmed.functions] == [function("run")]
 
 
 def test_own_time_with_untimed_callees_tells_of_a_change_beside_them() -> None:

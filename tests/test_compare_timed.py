@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from measurements import benchmark, chosen, clocked, function, gated, launches, of
+from measurements import benchmark, chosen, clocked, function, gated, launches, of, unprofiled
 
 from pytest_blcperf.compare import trial
 from pytest_blcperf.compare.compare import compare_benchmark, sides
@@ -21,15 +20,6 @@ from pytest_blcperf.model.verdict import Evidence, Outcome
 
 PLAIN = {"parse < run < test": 330, "render < run < test": 270, "load < test": 400}
 """µs per iteration, ten iterations a round."""
-
-
-def unprofiled(one: Benchmark, phase: str) -> Benchmark:
-    """The benchmark without samples in launches of that phase."""
-    assert one.profile is not None
-    other = np.array([launch.index for launch in one.launches if launch.phase != phase])
-    kept = np.isin(one.profile.launch, other)
-    columns = {name: getattr(one.profile, name)[kept] for name in ("launch", "stack", "weight", "samples")}
-    return replace(one, profile=replace(one.profile, **columns))
 
 
 def test_times_are_per_iteration_and_paired_by_launch() -> None:

@@ -101,6 +101,10 @@ def test_looks_spend_declared_parts_of_alpha() -> None:
         (0.2, 6),
         (0.8, 9),
     ]
+    # Or right at a look: all that is left is for that one, unless more launches are to come.
+    cut = benchmark(PLAIN, look=12, confirm=12)
+    assert [spent for spent, _ in lockstep_trial(cut, cut, chosen()).confirmations] == [0.2, 0.8]
+    assert [spent for spent, _ in lockstep_trial(cut, cut, chosen(), ended=False).confirmations] == [0.2, 0.3]
     # A saved run may have more than the settings of its comparison ask for.
     more = benchmark(PLAIN, look=12, confirm=30)
     assert [(spent, one.launches) for spent, one in lockstep_trial(more, more, chosen()).confirmations] == [

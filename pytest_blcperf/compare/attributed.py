@@ -63,31 +63,48 @@ def attributed(both: Sides, pair: Pair, kind: str) -> Attributed | None:
     Only of Python functions with changed code that both sides have, whose calls were counted. The whole benchmark's
     time tells nothing: all that could have made it dearer would be blamed on a function that happens to have changed.
     """
-    known = pair.base is not None and pair.code_changed and pair.function.kind == PYTHON and pair.calls_head
-    if not known or not pair.counts_exact or not both.paired or not both.times.base_ns:
+    changed = pair.base is not None and pair.code_changed and pair.function.kind == PYTHON and pair.calls_head
+    if not changed or not pair.counts_exact or not both.paired or not both.times.base_ns:
         return None
-    if min(float(side.sum()) for side in both.counts(pair, kind)) < FEWEST_SAMPLES / 2:
+    known = both.structure
+    if min(float(side.sum()) for side in known.counts(pair, kind)) < FEWEST_SAMPLES / 2:
         return None
-    others = [other for other in both.pairs if other is not pair and _may_matter(other)]
-    wholes = sorted(_wholes(both, pair), key=lambda one: one.cost.base_ns)
+    others = [other for other in both.pairs if other is not pair and _may_matter(known, pair, other, kind)]
+    wholes = sorted(_wholes(known, pair), key=lambda one: one.cost.base_ns)
     whole = next((one for one in wholes if not any(one.holds(other) for other in others)), None)
-    grown = None if whole is None else _grown(both, whole.cost)
-    cost = None if grown is None else _divided(both, pair, kind, grown)
+    grown = None if whole is None else _grown(known, whole.cost)
+    cost = None if grown is None else _divided(known, pair, kind, grown)
     if whole is None or cost is None or not _agree(cost.ratio, both.compared(*both.counts(pair, kind))):
         return None
     return Attributed(cost, cost.base_ns / both.times.base_ns, whole.function)
 
 
-def _may_matter(other: Pair) -> bool:
-    """Whether this function may have made something dearer by itself: it changed, or is called more or less often.
+def _may_matter(both: Sides, pair: Pair, other: Pair, kind: str) -> bool:
+    """Whether another function may have made something dearer by itself: it changed, or is called more or less often.
 
     Whoever was only sampled, and on one side, may have run on both. Builtins that no sample shows are part of what
-    calls them.
+    calls them. What a changed function calls more often is its doing, and part of its total time.
     """
     sampled = other.index_base is not None and other.index_head is not None
     runs = other.calls_base or other.calls_head or sampled
     hidden = other.function.kind != PYTHON and other.index_base is None and other.index_head is None
-    return bool(runs and not hidden and (other.code_changed or other.new or other.calls_base != other.calls_head))
+    if not runs or hidden:
+        return False
+    if other.code_changed or other.new:
+        return True
+    return other.calls_base != other.calls_head and not (kind == TOTAL and _below(both, pair, other))
+
+
+def _below(both: Sides, pair: Pair, other: Pair) -> bool:
+    """Whether all samples of another function have the function above it."""
+    if _samples(both, other) < FEWEST_SAMPLES:
+        return False
+    inside = other.function != pair.function
+    for side, caller, callee in _indices(both, pair, other):
+        if callee is not None:
+            has = side.containing([callee]) & (side.counts > 0)
+            inside = inside and caller is not None and bool(side.calls_through(caller, callee)[has].all())
+    return inside
 
 
 def _wholes(both: Sides, pair: Pair) -> Iterator[_Whole]:

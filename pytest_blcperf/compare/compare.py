@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -77,7 +77,8 @@ class Sides:
     """Two profiles of one benchmark aligned, with its own ratio: what any set of stacks cost, and how it grew.
 
     `timed` are exactly timed functions, by their function on the head. Where `sampled` is False the profiles come from
-    other launches than the times: they say what calls what, and roughly what it costs, but are no evidence.
+    other launches than the times: they say what calls what, and roughly what it costs, but are no evidence. `every` are
+    the profiles of all launches, which say that best.
     """
 
     base: Tally
@@ -90,6 +91,12 @@ class Sides:
     unit: str = NANOSECONDS
     timed: Mapping[Function, TimedFunction] = field(default_factory=dict)
     sampled: bool = True
+    every: tuple[Tally, Tally] | None = None
+
+    @cached_property
+    def structure(self) -> Sides:
+        """The same times with the profiles of all launches: what calls what, and roughly what it costs."""
+        return self if self.every is None else replace(self, base=self.every[0], head=self.every[1], every=None)
 
     def exact(self, pair: Pair, kind: str) -> TimedCost | None:
         """What clocks say of a function; None where they do not, or not of that kind of time.
@@ -101,7 +108,7 @@ class Sides:
             return None
         if kind == TOTAL:
             return timed.total
-        shares = self.shares(pair, SELF)
+        shares = self.structure.shares(pair, SELF)
         costs = shares[0] * self.times.base_ns, shares[1] * self.times.head_ns
         most = [SELF_SLACK * cost + LITTLE * self.times.base_ns for cost in costs]
         return timed.own if timed.own.base_ns <= most[0] and timed.own.head_ns <= most[1] else None
@@ -288,9 +295,12 @@ def _sides(
         return None, (Warning("profile-backends", text),)
     old, new = tally(base.profile, times.launches_base), tally(head.profile, times.launches_head)
     sampled = bool(old.samples.sum() and new.samples.sum())
-    if not sampled and paired:
-        every = sorted({*base.profile.launch.tolist()} & {*head.profile.launch.tolist()})
-        old, new = tally(base.profile, every), tally(head.profile, every)
+    every = None
+    profiled = sorted({*base.profile.launch.tolist()} & {*head.profile.launch.tolist()})
+    if paired and not set(profiled) <= set(times.launches_head):
+        every = tally(base.profile, profiled), tally(head.profile, profiled)
+    if every is not None and not sampled:
+        old, new = every
     if not old.samples.sum() or not new.samples.sum():
         empty = " and ".join(name for name, side in (("base", old), ("head", new)) if not side.samples.sum())
         return None, (
@@ -306,7 +316,7 @@ def _sides(
     if paired:
         known = [(pair.base, pair.function) for pair in pairs if pair.base is not None]
         timed = timed_functions(base, head, times.launches_head, known)
-    return Sides(old, new, times, pairs, paired, has_self, spread, unit, timed, sampled), warnings
+    return Sides(old, new, times, pairs, paired, has_self, spread, unit, timed, sampled, every), warnings
 
 
 def _pairs(base: Benchmark, head: Benchmark, old: Tally, new: Tally) -> Iterator[Pair]:

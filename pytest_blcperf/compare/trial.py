@@ -234,11 +234,12 @@ class Trial:
 
 
 def lockstep_trial(
-    base: Benchmark, head: Benchmark, settings: Settings, candidates: Sequence[Hypothesis] = ()
+    base: Benchmark, head: Benchmark, settings: Settings, candidates: Sequence[Hypothesis] = (), *, ended: bool = True
 ) -> Trial:
     """The trial of a benchmark measured in lockstep, with the candidates that its last look named.
 
-    The hot functions are those of the look launches; later launches never change what is tested.
+    The hot functions are those of the look launches; later launches never change what is tested. `ended`: there will be
+    no more launches.
     """
     look = compare_benchmark(base, head, settings, phase=LOOK, paired=True)
     if not all(any(launch.phase == CONFIRM for launch in side.launches) for side in (base, head)):
@@ -248,7 +249,7 @@ def lockstep_trial(
     hot = tuple(dict.fromkeys([*((one.function, one.kind) for one in look.functions), *named]))
     overall = compare_benchmark(base, head, settings, phase=None, paired=True, only=hot)
     confirmations, own = [], []
-    for spent, number in _spending(settings.launches, base, head):
+    for spent, number in _spending(settings.launches, base, head, ended=ended):
         old, new = _first(base, number), _first(head, number)
         confirmations.append((spent, compare_benchmark(old, new, settings, phase=CONFIRM, paired=True, only=named)))
         own.append((spent / SCREENING_LOOKS, own_ratio(old, new, settings)))
@@ -256,11 +257,12 @@ def lockstep_trial(
     return Trial(base, head, settings, overall, tuple(confirmations), tuple(candidates), own=tuple(own), counts=counts)
 
 
-def _spending(launches: int, base: Benchmark, head: Benchmark) -> Iterator[tuple[float, int]]:
+def _spending(launches: int, base: Benchmark, head: Benchmark, *, ended: bool) -> Iterator[tuple[float, int]]:
     """The looks at the confirming launches there are: what each spends of alpha, and how many launches it is at.
 
-    A confirmation that ends between two looks, because its time is spent, has its last one there, for all that is left
-    of alpha: when time is over does not depend on what was measured.
+    A confirmation that ends because its time is spent has its last look there, at or between two declared ones, for all
+    that is left of alpha: when time is over does not depend on what was measured. One that ends at a look because all
+    is decided has nothing left to spend it on.
     """
     done = min(sum(launch.phase == CONFIRM for launch in side.launches) for side in (base, head))
     looks = confirm_looks(launches)
@@ -271,7 +273,8 @@ def _spending(launches: int, base: Benchmark, head: Benchmark) -> Iterator[tuple
             if done > before:
                 yield left / sum(spent), done
             return
-        yield part / sum(spent), number
+        last = ended and done == number
+        yield (left if last else part) / sum(spent), number
         left, before = left - part, number
 
 
