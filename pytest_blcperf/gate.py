@@ -12,6 +12,7 @@ from enum import Enum
 
 from pytest_blcperf.compare.blame import p_callers_grew
 from pytest_blcperf.compare.carriers import carriers
+from pytest_blcperf.compare.compare import Sides
 from pytest_blcperf.compare.decide import TOLERATED, p_slower
 from pytest_blcperf.compare.holm import adjust
 from pytest_blcperf.compare.trial import Hypothesis, Tested, Trial, differing, lockstep_trial, stored_trial, tests
@@ -46,10 +47,10 @@ JOIN_P = 0.35
 suspect as for three, and the culprit is often next to the first suspect (its caller, or the benchmark as a whole)."""
 
 
-BY_OWN_TIME, BY_TIME, BY_CALLS, BY_INSTRUCTIONS = 0.25, 0.25, 0.2, 0.3
-"""What the four kinds of evidence may spend of alpha, declared beforehand: the times of whole benchmarks, those of
-functions, calls, instructions. One correction over all of them would change with the data: how many functions are
-called more often is not known when a confirmation ends."""
+BY_OWN_TIME, BY_CHANGE, BY_TIME, BY_CALLS, BY_INSTRUCTIONS = 0.25, 0.2, 0.25, 0.2, 0.1
+"""What the five kinds of evidence may spend of alpha, declared beforehand: the times of whole benchmarks, of hot
+changed functions, of functions that looked dearer; calls; instructions. One correction over all of them would change
+with the data: how many functions are called more often is not known when a confirmation ends."""
 
 
 class Step(Enum):
@@ -72,31 +73,39 @@ def screen(comparison: BenchmarkComparison, settings: Settings, *, last: bool) -
     """What to do after a look at the screening launches; `last` when no further look is planned.
 
     A candidate (effect and impact large enough, p < 0.1 uncorrected at the last look, p < 0.02 before) asks for a
-    confirmation, and what comes near it (p < 0.35) joins. Otherwise more launches while something is open: a 95 % upper
+    confirmation, and what comes near it (p < 0.35) joins. A function that only its share of the profile tells of, with
+    the code it had, has to be clear (p < 0.02) in any case: some always look dearer, and each one costs the others
+    power when there are few launches to confirm. Otherwise more launches while something is open: a 95 % upper
     bound above the threshold, of the benchmark or of a function that could matter. Where instructions are gated, times
     are only shown, and the first look's do.
     """
     if comparison.judged == INSTRUCTIONS:
         return Screen(Step.DONE)
     tested = tests(comparison, settings)
-    suspects = [one for one in tested if one.nearly_slower and one.p_slower < JOIN_P]
+    suspects = [one for one in tested if one.nearly_slower and one.p_slower < (JOIN_P if _telling(one) else EARLY_P)]
     if any(one.p_slower < (SCREEN_P if last else EARLY_P) for one in suspects):
         return Screen(Step.CONFIRM, tuple(one.hypothesis for one in suspects))
     settled = last or all(one.harmless for one in tested)
     return Screen(Step.DONE if settled else Step.EXTEND)
 
 
+def _telling(one: Tested) -> bool:
+    """Whether it is measured better than by a share, or has a reason to have got dearer."""
+    return one.function is None or one.function.timed or one.changed
+
+
 def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]:
     """The verdicts of all benchmarks of a session, which share one error rate `alpha`, in the order given.
 
     Lockstep: the time of a whole benchmark is tested whatever the looks show, so all of its launches may convict it,
-    and Holm goes over all benchmarks. Functions are chosen by the looks: Holm over all candidates with the p-values of
-    the confirmation launches alone, by which nothing was chosen. A hypothesis has the smallest of its looks' p-values,
+    and Holm goes over all benchmarks; so are hot functions whose code changed, and Holm goes over those. Others are
+    chosen by the looks: Holm over all candidates with the p-values of the confirmation launches alone, by which nothing
+    was chosen. A hypothesis has the smallest of its looks' p-values,
     each divided by the part of alpha that its look may spend: a p-value again, by the union bound. Stored: there are
     no fresh launches, so Holm over every hypothesis on the data there is. Improvements: Holm over every hypothesis of
     the session on all data. The estimate shown beside a
     verdict is that of all launches. Where instructions were counted, they are hypotheses too, on the data there is:
-    counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`). The four kinds are
+    counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`). The five kinds are
     corrected each for itself, and have parts of alpha (`BY_TIME` and so on). A benchmark that is convicted as a whole
     has the functions named that carry its slowdown (`carriers`), though they are below their own thresholds.
     """
@@ -167,8 +176,11 @@ def _by_times(trials: Sequence[Trial], benchmarks: int = 0) -> dict[Hypothesis, 
     own = {_own(trial): _p_own(trial) for trial in trials if trial.own_in_full and trial.own}
     others = max(benchmarks, sum(trial.own_in_full for trial in trials)) - len(own)
     adjusted = adjust([*own.values(), *[1.0] * others])
-    whole = {one: min(1.0, p / BY_OWN_TIME) for one, p in zip(own, adjusted, strict=False)}
-    return _spending(_accusations(trials), BY_TIME) | whole
+    found = _spending(_accusations(trials), BY_TIME)
+    found |= {one: min(1.0, p / BY_OWN_TIME) for one, p in zip(own, adjusted, strict=False)}
+    for one, p in _spending(_by_change(trials), BY_CHANGE).items():
+        found[one] = min(found.get(one, 1.0), p)
+    return found
 
 
 def _own(trial: Trial) -> Hypothesis:
@@ -188,6 +200,21 @@ def _p_own(trial: Trial) -> float:
     return p
 
 
+def _by_change(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
+    """The p-value of each hot function whose code changed, over the looks at all launches, as with whole benchmarks."""
+    found: dict[Hypothesis, float] = {}
+    for trial in trials:
+        if not trial.own_in_full or not trial.changed:
+            continue
+        for (spent, comparison), (_, fresh) in zip(trial.changed, trial.confirmations, strict=True):
+            confirmed = {one.hypothesis: one.estimate.change for one in tests(fresh, trial.settings)}
+            for tested in tests(comparison, trial.settings)[1:]:
+                stayed = confirmed.get(tested.hypothesis, 0.0) > TOLERATED * tested.limits.threshold
+                p = _p_dearer(tested, trial.overall_sides) / spent if stayed else 1.0
+                found[tested.hypothesis] = min(found.get(tested.hypothesis, 1.0), p)
+    return found
+
+
 def _accusations(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
     """The p-value of each slowdown that fresh launches may convict, or all there is of counts and stored runs."""
     found: dict[Hypothesis, float] = {}
@@ -201,7 +228,7 @@ def _accusations(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
             for tested in tests(comparison, trial.settings):
                 if trial.paired and tested.hypothesis not in found:
                     continue
-                p = min(1.0, _p_dearer(trial, tested) / spent)
+                p = min(1.0, _p_dearer(tested, trial.evidence_sides) / spent)
                 found[tested.hypothesis] = min(found.get(tested.hypothesis, 1.0), p)
     return found
 
@@ -210,13 +237,16 @@ def _by_calls(trials: Sequence[Trial]) -> dict[Hypothesis, float]:
     return {hypothesis: p for trial in trials for hypothesis, p in trial.by_calls.items()}
 
 
-def _p_dearer(trial: Trial, tested: Tested) -> float:
-    """The p-value of one look at one hypothesis; 1 where the effect is not what the gate fails for, however sure."""
+def _p_dearer(tested: Tested, both: Sides | None) -> float:
+    """The p-value of one look at one hypothesis, and of its callers having got dearer on these sides.
+
+    1 where the effect is not what the gate fails for, however sure.
+    """
     if not tested.slower:
         return 1.0
-    if tested.function is None or trial.evidence_sides is None:
+    if tested.function is None or both is None:
         return tested.p_slower
-    return max(tested.p_slower, p_callers_grew(trial.evidence_sides, tested.function))
+    return max(tested.p_slower, p_callers_grew(both, tested.function))
 
 
 def _gains(trials: Sequence[Trial]) -> dict[Hypothesis, float]:

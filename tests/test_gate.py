@@ -295,6 +295,16 @@ class TestElimination:
     def counted(self) -> Counts:
         return Counts((Count(function("test"), 1.0),), True)
 
+    def test_a_function_in_a_function_is_the_one_that_changed(self) -> None:
+        inner = "run.<locals>.load"
+        before, after = ({**self.BEFORE, f"{inner} < run < test": cost} for cost in (5.0, 30.0))
+        calls = {**self.CALLS, inner: 1.0}
+        edited = {inner: "edited", "run": "edited with it"}
+        verdict = gated(
+            benchmark(before, samples=150, calls=calls), benchmark(after, samples=150, calls=calls, edited=edited)
+        )
+        assert [one.comparison.function.name for one in verdict.guilty][:1] == [inner]
+
     def test_of_two_that_can_be_the_cause_neither_is_named(self) -> None:
         assert not self.verdict(50, "load", "other").guilty
 

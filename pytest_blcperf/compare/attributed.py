@@ -90,7 +90,7 @@ def _may_matter(both: Sides, pair: Pair, other: Pair, kind: str) -> bool:
     hidden = other.function.kind != PYTHON and other.index_base is None and other.index_head is None
     if not runs or hidden:
         return False
-    if other.code_changed or other.new:
+    if (other.code_changed and not other.function.encloses(pair.function)) or other.new:
         return True
     return other.calls_base != other.calls_head and not (kind == TOTAL and _below(both, pair, other))
 

@@ -28,10 +28,13 @@ def only_change(trial: Trial, convicted: Sequence[Tested]) -> Tested | None:
     """
     both = trial.overall_sides
     counted = trial.base.counts is not None and trial.head.counts is not None
-    if both is None or not trial.paired or not counted or any(one.changed for one in convicted):
+    if both is None or not trial.paired or not counted:
         return None
-    changed = [pair.function for pair in both.pairs if _changed(pair)]
-    if not changed:
+    every = [pair.function for pair in both.pairs if _changed(pair)]
+    # What encloses a changed function changed with it.
+    enclosing = {one for one in every if any(one.encloses(other) for other in every)}
+    changed = [one for one in every if one not in enclosing]
+    if not changed or any(one.changed and one.hypothesis.function not in enclosing for one in convicted):
         return None
     keys = [(function, kind) for function in changed for kind in (SELF, TOTAL)]
     compared = compare_benchmark(trial.base, trial.head, trial.settings, phase=None, paired=True, only=keys)

@@ -162,6 +162,8 @@ class Trial:
     incomparable: str = ""
     own: tuple[tuple[float, Estimate], ...] = ()
     """The benchmark's own time on all launches up to each look at the confirmation, with the look's part of alpha."""
+    changed: tuple[tuple[float, BenchmarkComparison], ...] = ()
+    """The hot functions whose code changed, on the launches of `own`. They too are tested whatever the looks show."""
     counts: Trial | None = None
     """The same benchmark in instructions, where callgrind counted them on both sides."""
 
@@ -248,13 +250,28 @@ def lockstep_trial(
     named = tuple((one.function, one.kind) for one in candidates if one.function is not None)
     hot = tuple(dict.fromkeys([*((one.function, one.kind) for one in look.functions), *named]))
     overall = compare_benchmark(base, head, settings, phase=None, paired=True, only=hot)
-    confirmations, own = [], []
+    edited = tuple((one.function, one.kind) for one in look.functions if one.code_changed and not one.new)
+    asked = tuple(dict.fromkeys((*named, *edited)))
+    confirmations, own, changed = [], [], []
     for spent, number in _spending(settings.launches, base, head, ended=ended):
         old, new = _first(base, number), _first(head, number)
-        confirmations.append((spent, compare_benchmark(old, new, settings, phase=CONFIRM, paired=True, only=named)))
+        confirmations.append((spent, compare_benchmark(old, new, settings, phase=CONFIRM, paired=True, only=asked)))
         own.append((spent / SCREENING_LOOKS, own_ratio(old, new, settings)))
+        if edited:
+            every = compare_benchmark(old, new, settings, phase=None, paired=True, only=edited)
+            changed.append((spent / SCREENING_LOOKS, every))
     counts = counted_trial(base, head, settings)
-    return Trial(base, head, settings, overall, tuple(confirmations), tuple(candidates), own=tuple(own), counts=counts)
+    return Trial(
+        base,
+        head,
+        settings,
+        overall,
+        tuple(confirmations),
+        tuple(candidates),
+        own=tuple(own),
+        changed=tuple(changed),
+        counts=counts,
+    )
 
 
 def _spending(launches: int, base: Benchmark, head: Benchmark, *, ended: bool) -> Iterator[tuple[float, int]]:

@@ -25,6 +25,10 @@ class Function:
     fingerprint: str = field(default="", compare=False)
     kind: str = field(default=PYTHON, compare=False)
 
+    def encloses(self, other: Function) -> bool:
+        """Whether the other is defined inside of it. Then its fingerprint changes with the other's."""
+        return self.file == other.file and other.name.startswith(f"{self.name}.<locals>.")
+
     @property
     def location(self) -> str:
         """`file:line`, or the file alone where the line is unknown."""
