@@ -12,7 +12,7 @@ from accuracy.simulate_gate import Noise, play, settings
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
-from measurements import benchmark, chosen, function, gated, launches, of, profile
+from measurements import benchmark, chosen, clocked, function, gated, launches, of, profile
 
 from pytest_blcperf.compare.compare import compare_benchmark
 from pytest_blcperf.gate import (
@@ -517,6 +517,36 @@ def test_the_error_rate_holds_where_it_is_used_up() -> None:
     # A margin of zero puts "no change" on the boundary of the null. 100 sessions at 10 %: 19 or more has p < 1 %.
     edge = settings(threshold="0%", min_impact="0%", alpha="0.1")
     assert play(8, 100, CHEAP, [SAME] * 2, edge).failed < 19
+
+
+def test_the_error_rate_holds_where_every_function_was_edited() -> None:
+    edge = settings(threshold="0%", min_impact="0%", alpha="0.1")
+    assert play(10, 100, CHEAP, [SAME] * 2, edge, edited=True).failed < 19
+
+
+def test_a_changed_function_needs_no_more_launches_than_a_benchmark() -> None:
+    stacks, calls = (
+        {"load < run < test": 200, "other < test": 800},
+        dict.fromkeys(("test", "run", "load", "other"), 1.0),
+    )
+    slow = {**stacks, "load < run < test": 214}
+    base = clocked(benchmark(stacks, look=6, confirm=6, calls=calls), {"load": 200.0})
+    noise = [1.07 + 0.015 * one for one in (-2, 1, 2, -1, 1, -1, 2, -1, -2, 1, 0, 0)]
+    verdicts = []
+    for edited in ({}, {"load": "edited"}):
+        head = clocked(benchmark(slow, look=6, confirm=6, calls=calls, edited=edited), {"load": 214.0})
+        times = tuple(
+            replace(one, total_ns=np.round(2_000_000 * factor * np.ones((3, 1))).astype(np.int64), functions=functions)
+            for one, factor, functions in zip(
+                head.function_times,
+                noise,
+                [(function("load", **({"code": "edited"} if edited else {})),)] * 12,
+                strict=True,
+            )
+        )
+        head = replace(head, function_times=tuple(replace(one, self_ns=one.total_ns) for one in times))
+        verdicts.append(of(gated(base, head, chosen(benchmark_threshold="5%")), "load", SELF).outcome)
+    assert verdicts == [Outcome.INCONCLUSIVE, Outcome.REGRESSED]
 
 
 def test_a_clear_regression_is_found_and_named() -> None:

@@ -126,13 +126,19 @@ def first_looks(benchmark: Benchmark, look: int) -> Benchmark:
 
 
 def session(
-    rng: np.random.Generator, noise: Noise, growths: Sequence[Sequence[float]], chosen: Settings
+    rng: np.random.Generator,
+    noise: Noise,
+    growths: Sequence[Sequence[float]],
+    chosen: Settings,
+    *,
+    edited: bool = False,
 ) -> tuple[tuple[BenchmarkVerdict, ...], int]:
-    """One session's verdicts, and how many benchmarks went into confirmation."""
+    """One session's verdicts, and how many benchmarks went into confirmation. `edited`: all functions changed."""
     trials = []
     confirmed = 0
     for number, growth in enumerate(growths):
         base, head = measure(rng, noise, growth, look=LOOKS[-1], confirm=0, name=f"test_{number}")
+        head = _edited(head) if edited else head
         for look in LOOKS:
             early = first_looks(base, look), first_looks(head, look)
             comparison = compare_benchmark(*early, chosen, phase=LOOK, paired=True)
@@ -163,12 +169,26 @@ def _joined(seen: Benchmark, fresh: Benchmark, look: int) -> Benchmark:
     return replace(seen, launches=seen.launches[:look] + fresh.launches[look:], profile=profile)
 
 
-def play(seed: int, sessions: int, noise: Noise, growths: Sequence[Sequence[float]], chosen: Settings) -> Tally:
+def _edited(head: Benchmark) -> Benchmark:
+    assert head.profile is not None
+    functions = tuple(replace(one, fingerprint=f"{one.fingerprint}, edited") for one in head.profile.functions)
+    return replace(head, profile=replace(head.profile, functions=functions))
+
+
+def play(
+    seed: int,
+    sessions: int,
+    noise: Noise,
+    growths: Sequence[Sequence[float]],
+    chosen: Settings,
+    *,
+    edited: bool = False,
+) -> Tally:
     """Sessions from one seed; the guilty function, if any, is work_0 of the first benchmark."""
     rng = np.random.default_rng(seed)
     found = Tally()
     for _ in range(sessions):
-        verdicts, confirmations = session(rng, noise, growths, chosen)
+        verdicts, confirmations = session(rng, noise, growths, chosen, edited=edited)
         guilty = verdicts[0].guilty
         found += Tally(
             sessions=1,
@@ -194,6 +214,7 @@ def scenarios() -> Iterator[tuple[str, float, Noise, Sequence[Sequence[float]], 
     yield "A/A at the boundary, alpha 5 %", 0.5, SPECIFIED, [same] * 5, edge
     yield "A/A at the boundary, alpha 5 %, pinned", 0.5, PINNED, [same] * 5, edge
     yield "A/A at the boundary, alpha 5 %, harsh", 0.5, HARSH, [same] * 5, edge
+    yield "A/A at the boundary, alpha 5 %, all functions edited", 0.5, SPECIFIED, [same] * 5, edge
     yield "33 % function 20 % dearer", 0.25, SPECIFIED, [slow, *[same] * 4], settings()
     yield "33 % function 20 % dearer, pinned", 0.25, PINNED, [slow, *[same] * 4], settings()
     yield "33 % function 30 % dearer", 0.25, SPECIFIED, [[1.3, *same[1:]], *[same] * 4], settings()
@@ -213,7 +234,7 @@ def main() -> None:
             if chosen.only not in name:
                 continue
             batches = max(1, int(chosen.sessions * part / 25))
-            run = partial(play, sessions=25, noise=noise, growths=growths, chosen=gate)
+            run = partial(play, sessions=25, noise=noise, growths=growths, chosen=gate, edited=name.endswith("edited"))
             total = sum(pool.map(run, range(chosen.seed, chosen.seed + batches)), Tally())
             print(f"{name}: {total.sessions} sessions", flush=True)
             for label, hits, tries in (
