@@ -305,6 +305,10 @@ class TestElimination:
         )
         assert [one.comparison.function.name for one in verdict.guilty][:1] == [inner]
 
+    def test_of_functions_with_one_name_each_side_may_have_seen_others(self) -> None:
+        head = benchmark(self.AFTER, samples=50, edited={"load": "code of load+code of its twin"}, calls=self.CALLS)
+        assert not gated(benchmark(self.BEFORE, samples=50, calls=self.CALLS), head).guilty
+
     def test_of_two_that_can_be_the_cause_neither_is_named(self) -> None:
         assert not self.verdict(50, "load", "other").guilty
 
