@@ -232,11 +232,16 @@ def line(case: Case, found: dict[str, Any]) -> str:
     """A row of the table: case, verdict, the functions blamed."""
     (verdict,) = found["benchmarks"]
     guilty = [one for one in verdict["functions"] if one["guilty"]]
-    blamed = ", ".join(f"{one['name']} {one['ratio']['change']:+.0%}" for one in guilty[:3]) or "–"
+    blamed = ", ".join(f"{one['name']} {grown(one)}" for one in guilty[:3]) or "–"
     change = verdict["measured"]["ratio"]["change"]
     right = "" if not case.guilty else "yes" if guilty and guilty[0]["name"] == case.guilty else "no"
     cells = (case.base, case.head, verdict["outcome"], f"{change:+.1%}", blamed, right, f"{found['seconds']:.0f} s")
     return "| " + " | ".join(cells) + " |"
+
+
+def grown(function: dict[str, Any]) -> str:
+    """By how much a function got dearer; `new` when the base did not run it."""
+    return f"{function['ratio']['change']:+.0%}" if function["cost_base_ns"] > 0 else "new"
 
 
 if __name__ == "__main__":
