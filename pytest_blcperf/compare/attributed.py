@@ -35,7 +35,7 @@ NEARLY_ALL = 0.9
 """Share of the benchmark from which on a time is the benchmark's: too little is left to tell one from the other."""
 LAYOUT = 0.002
 """SD of the ratio of a measured time of equal code, over changes elsewhere: what they move in memory. In refactorings
-of eight workloads 0 to 0.18 % was left beside the standard errors (docs/accuracy.md).
+of six workloads 0 to 0.18 % was left beside the standard errors (docs/accuracy.md).
 """
 
 
