@@ -100,11 +100,10 @@ def judge(trials: Sequence[Trial], alpha: float) -> tuple[BenchmarkVerdict, ...]
     Lockstep: the time of a whole benchmark is tested whatever the looks show, so all of its launches may convict it,
     and Holm goes over all benchmarks; so are hot functions whose code changed, and Holm goes over those. Others are
     chosen by the looks: Holm over all candidates with the p-values of the confirmation launches alone, by which nothing
-    was chosen. A hypothesis has the smallest of its looks' p-values,
-    each divided by the part of alpha that its look may spend: a p-value again, by the union bound. Stored: there are
-    no fresh launches, so Holm over every hypothesis on the data there is. Improvements: Holm over every hypothesis of
-    the session on all data. The estimate shown beside a
-    verdict is that of all launches. Where instructions were counted, they are hypotheses too, on the data there is:
+    was chosen. A hypothesis has the smallest of its looks' p-values, each divided by the part of alpha that its look
+    may spend: a p-value again, by the union bound. Stored: there are no fresh launches, so Holm over every hypothesis
+    on the data there is. Improvements: Holm over every hypothesis of the session on all data. The estimate shown beside
+    a verdict is that of all launches. Where instructions were counted, they are hypotheses too, on the data there is:
     counting again would give the same. So are exact counts of calls that rose (`Trial.by_calls`). The five kinds are
     corrected each for itself, and have parts of alpha (`BY_TIME` and so on). A benchmark that is convicted as a whole
     has the functions named that carry its slowdown (`carriers`), though they are below their own thresholds.

@@ -529,26 +529,17 @@ def test_the_error_rate_holds_where_every_function_was_edited() -> None:
 
 
 def test_a_changed_function_needs_no_more_launches_than_a_benchmark() -> None:
-    stacks, calls = (
-        {"load < run < test": 200, "other < test": 800},
-        dict.fromkeys(("test", "run", "load", "other"), 1.0),
-    )
+    stacks = {"load < run < test": 200, "other < test": 800}
+    calls = dict.fromkeys(("test", "run", "load", "other"), 1.0)
     slow = {**stacks, "load < run < test": 214}
     base = clocked(benchmark(stacks, look=6, confirm=6, calls=calls), {"load": 200.0})
-    noise = [1.07 + 0.015 * one for one in (-2, 1, 2, -1, 1, -1, 2, -1, -2, 1, 0, 0)]
+    factors = [1.07 + 0.015 * one for one in (-2, 1, 2, -1, 1, -1, 2, -1, -2, 1, 0, 0)]
     verdicts = []
     for edited in ({}, {"load": "edited"}):
         head = clocked(benchmark(slow, look=6, confirm=6, calls=calls, edited=edited), {"load": 214.0})
-        times = tuple(
-            replace(one, total_ns=np.round(2_000_000 * factor * np.ones((3, 1))).astype(np.int64), functions=functions)
-            for one, factor, functions in zip(
-                head.function_times,
-                noise,
-                [(function("load", **({"code": "edited"} if edited else {})),)] * 12,
-                strict=True,
-            )
-        )
-        head = replace(head, function_times=tuple(replace(one, self_ns=one.total_ns) for one in times))
+        columns = [np.full((3, 1), round(2_000_000 * factor), np.int64) for factor in factors]
+        times = zip(head.function_times, columns, strict=True)
+        head = replace(head, function_times=tuple(replace(one, total_ns=ns, self_ns=ns) for one, ns in times))
         verdicts.append(of(gated(base, head, chosen(benchmark_threshold="5%")), "load", SELF).outcome)
     assert verdicts == [Outcome.INCONCLUSIVE, Outcome.REGRESSED]
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_blcperf.compare.estimate import Times
 from pytest_blcperf.compare.shares import ABSENT, Tally
 from pytest_blcperf.compare.timed import TimedCost
 from pytest_blcperf.model.comparison import TOTAL, Estimate
@@ -32,7 +33,7 @@ FEWEST_SAMPLES = 20
 MOST_APART = 3.0
 """Standard errors between what the samples of a function say of it and what is attributed to it."""
 NEARLY_ALL = 0.9
-"""Share of the benchmark from which on a time is the benchmark's: too little is left to tell one from the other."""
+"""Share of the benchmark from which on a time is the benchmark's: what makes that dearer makes this dearer too."""
 LAYOUT = 0.002
 """SD of the ratio of a measured time of equal code, over changes elsewhere: what they move in memory. In refactorings
 of six workloads 0 to 0.18 % was left beside the standard errors (docs/accuracy.md).
@@ -72,7 +73,7 @@ def attributed(both: Sides, pair: Pair, kind: str) -> Attributed | None:
     others = [other for other in both.pairs if other is not pair and _may_matter(known, pair, other, kind)]
     wholes = sorted(_wholes(known, pair), key=lambda one: one.cost.base_ns)
     whole = next((one for one in wholes if not any(one.holds(other) for other in others)), None)
-    grown = None if whole is None else _grown(known, whole.cost)
+    grown = None if whole is None else _grown(both.times, whole.cost)
     cost = None if grown is None else _divided(known, pair, kind, grown)
     if whole is None or cost is None or not _agree(cost.ratio, both.compared(*both.counts(pair, kind))):
         return None
@@ -159,23 +160,23 @@ class _Growth:
     freedom: int
 
 
-def _grown(both: Sides, whole: TimedCost) -> _Growth | None:
+def _grown(times: Times, whole: TimedCost) -> _Growth | None:
     """The growth of a measured time beyond that of the rest of the benchmark: nobody is to blame where all got dearer.
 
     A rest that got cheaper is not counted: something else changed there.
     """
-    ratio, all_ns = whole.ratio, both.times.base_ns
+    ratio, all_ns = whole.ratio, times.base_ns
     rest_ns = all_ns - whole.base_ns
-    if not whole.base_ns or not both.times.ratio.freedom or rest_ns < (1 - NEARLY_ALL) * all_ns:
+    if not whole.base_ns or not times.ratio.freedom or rest_ns < (1 - NEARLY_ALL) * all_ns:
         return None
     grown = whole.base_ns * math.expm1(ratio.log_ratio)
-    rest = (all_ns * math.expm1(both.times.ratio.log_ratio) - grown) / rest_ns
+    rest = (all_ns * math.expm1(times.ratio.log_ratio) - grown) / rest_ns
     error = whole.base_ns * math.exp(ratio.log_ratio) * math.hypot(ratio.standard_error, LAYOUT)
-    rest_error = math.hypot(all_ns * both.times.ratio.standard_error, error) / rest_ns
+    rest_error = math.hypot(all_ns * times.ratio.standard_error, error) / rest_ns
     return _Growth(
         grown - whole.base_ns * max(0.0, rest),
         math.hypot(error, whole.base_ns * rest_error),
-        min(ratio.freedom, both.times.ratio.freedom),
+        min(ratio.freedom, times.ratio.freedom),
     )
 
 

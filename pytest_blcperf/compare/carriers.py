@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pytest_blcperf.compare.attributed import NEARLY_ALL
 from pytest_blcperf.compare.blame import p_callers_grew
 from pytest_blcperf.compare.decide import TOLERATED, p_above
 from pytest_blcperf.compare.holm import adjust
 from pytest_blcperf.compare.trial import Tested, Trial, tests
-
-NEARLY_ALL = 0.9
-"""Share of the benchmark from which on a function got dearer because the benchmark did, whatever the reason."""
 
 
 def carriers(trial: Trial) -> dict[Tested, float]:

@@ -203,22 +203,36 @@ def play(
     return found
 
 
-def scenarios() -> Iterator[tuple[str, float, Noise, Sequence[Sequence[float]], Settings]]:
-    """Name, part of the sessions asked for, machine, truth and settings of each scenario."""
+@dataclass(frozen=True)
+class Scenario:
+    """A name, the part of the sessions asked for, and what `play` takes."""
+
+    name: str
+    part: float
+    noise: Noise
+    growths: Sequence[Sequence[float]]
+    settings: Settings
+    edited: bool = False
+
+
+def scenarios() -> Iterator[Scenario]:
+    """What is played."""
     same = [1.0] * 8
     slow = [1.2, *same[1:]]
-    yield "A/A, default gate", 1, SPECIFIED, [same] * 5, settings()
-    yield "A/A, harsh machine, default gate", 0.5, HARSH, [same] * 5, settings()
+    yield Scenario("A/A, default gate", 1, SPECIFIED, [same] * 5, settings())
+    yield Scenario("A/A, harsh machine, default gate", 0.5, HARSH, [same] * 5, settings())
     # With a margin of zero, no change lies exactly on the boundary of the null: the error rate is used up to the full.
     edge = settings(threshold="0%", min_impact="0%", alpha="0.05")
-    yield "A/A at the boundary, alpha 5 %", 0.5, SPECIFIED, [same] * 5, edge
-    yield "A/A at the boundary, alpha 5 %, pinned", 0.5, PINNED, [same] * 5, edge
-    yield "A/A at the boundary, alpha 5 %, harsh", 0.5, HARSH, [same] * 5, edge
-    yield "A/A at the boundary, alpha 5 %, all functions edited", 0.5, SPECIFIED, [same] * 5, edge
-    yield "33 % function 20 % dearer", 0.25, SPECIFIED, [slow, *[same] * 4], settings()
-    yield "33 % function 20 % dearer, pinned", 0.25, PINNED, [slow, *[same] * 4], settings()
-    yield "33 % function 30 % dearer", 0.25, SPECIFIED, [[1.3, *same[1:]], *[same] * 4], settings()
-    yield "33 % function 30 % cheaper", 0.25, SPECIFIED, [[0.7, *same[1:]], *[same] * 4], settings()
+    yield Scenario("A/A at the boundary, alpha 5 %", 0.5, SPECIFIED, [same] * 5, edge)
+    yield Scenario("A/A at the boundary, alpha 5 %, pinned", 0.5, PINNED, [same] * 5, edge)
+    yield Scenario("A/A at the boundary, alpha 5 %, harsh", 0.5, HARSH, [same] * 5, edge)
+    yield Scenario(
+        "A/A at the boundary, alpha 5 %, all functions edited", 0.5, SPECIFIED, [same] * 5, edge, edited=True
+    )
+    yield Scenario("33 % function 20 % dearer", 0.25, SPECIFIED, [slow, *[same] * 4], settings())
+    yield Scenario("33 % function 20 % dearer, pinned", 0.25, PINNED, [slow, *[same] * 4], settings())
+    yield Scenario("33 % function 30 % dearer", 0.25, SPECIFIED, [[1.3, *same[1:]], *[same] * 4], settings())
+    yield Scenario("33 % function 30 % cheaper", 0.25, SPECIFIED, [[0.7, *same[1:]], *[same] * 4], settings())
 
 
 def main() -> None:
@@ -230,13 +244,15 @@ def main() -> None:
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     chosen = parser.parse_args()
     with ProcessPoolExecutor(chosen.workers) as pool:
-        for name, part, noise, growths, gate in scenarios():
-            if chosen.only not in name:
+        for one in scenarios():
+            if chosen.only not in one.name:
                 continue
-            batches = max(1, int(chosen.sessions * part / 25))
-            run = partial(play, sessions=25, noise=noise, growths=growths, chosen=gate, edited=name.endswith("edited"))
+            batches = max(1, int(chosen.sessions * one.part / 25))
+            run = partial(
+                play, sessions=25, noise=one.noise, growths=one.growths, chosen=one.settings, edited=one.edited
+            )
             total = sum(pool.map(run, range(chosen.seed, chosen.seed + batches)), Tally())
-            print(f"{name}: {total.sessions} sessions", flush=True)
+            print(f"{one.name}: {total.sessions} sessions", flush=True)
             for label, hits, tries in (
                 ("failed", total.failed, total.sessions),
                 ("guilty function named first", total.named, total.sessions),
